@@ -1,0 +1,258 @@
+"""What a run is: frozen dataclasses, one a command, made of groups that several commands share.
+
+Every field is also a flag of the same name (bench/flags.py). A field is written here once, with its default, its
+meaning and its limits. This module and all that it imports know nothing of TensorFlow, so that a wrong command line
+is answered at once; `problems()` of a config finds all conflicts together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench import errors
+from bench.data import datasets
+from bench.machine.capabilities import Capabilities
+from bench.models import registry
+
+
+def option(
+    default: Any,
+    text: str,
+    *,
+    aliases: tuple[str, ...] = (),
+    choices: tuple[str, ...] = (),
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    positional: bool = False,
+) -> Any:
+    """A dataclass field that is also a flag.
+
+    Args:
+      default: its value where the flag is not given.
+      text: its meaning, for --help.
+      aliases: other names of the flag (slim's, tf_cnn_benchmarks').
+      choices: the only values it may have.
+      minimum, maximum, above: the least, the greatest and the excluded lower limit of a number.
+      positional: it may be given as a word without a flag's name.
+    """
+    return dataclasses.field(
+        default=default,
+        metadata={
+            'text': text,
+            'aliases': aliases,
+            'choices': choices,
+            'minimum': minimum,
+            'maximum': maximum,
+            'above': above,
+            'positional': positional,
+        },
+    )
+
+
+def group() -> Any:
+    """A dataclass field that holds a group of options with their defaults."""
+    return dataclasses.field(metadata={'group': True})
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkOptions:
+    """The network"""
+
+    model: str = option('vgg_16', 'The network; `models` lists them.', aliases=('model_name',))
+    batch_size: int | None = option(None, "Images in a step; the network's own default where not given.", minimum=1)
+    image_size: int | None = option(
+        None, "Height and width of the images; the network's own where not given.", minimum=1, aliases=('train_image_size',)
+    )
+    num_classes: int | None = option(
+        None, "Classes of the last layer; 1001, or the dataset's number of classes, where not given.", minimum=2
+    )
+    data_format: str = option('NHWC', 'Layout of images and activations.', choices=('NHWC', 'NCHW'))
+    precision: str = option(
+        'fp32',
+        "Arithmetic: bf16 keeps float32 variables and computes in bfloat16 where oneDNN's mixed precision allows it.",
+        choices=('fp32', 'bf16'),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class StepOptions:
+    """The step"""
+
+    forward_only: bool = option(False, 'Time inference: frozen graph, batch norm folded, no gradients.')
+    xla: bool = option(False, 'Compile the step with XLA.')
+    optimizer: str = option('sgd', 'How weights are updated.', choices=('sgd', 'momentum', 'rmsprop', 'adam'))
+    learning_rate: float = option(
+        0.01, 'The (initial) learning rate.', above=0, aliases=('init_learning_rate',)
+    )
+    learning_rate_decay_type: str = option(
+        'fixed', 'How the learning rate falls.', choices=('fixed', 'exponential', 'polynomial')
+    )
+    end_learning_rate: float = option(0.0001, 'Where a polynomial decay ends.', minimum=0)
+    learning_rate_decay_factor: float = option(0.94, 'Factor of an exponential decay.', above=0, maximum=1)
+    num_epochs_per_decay: float = option(2.0, 'Epochs after which the learning rate decays.', above=0)
+    num_samples_per_epoch: int | None = option(
+        None, "Images in an epoch, for the decay; the dataset's size where not given.", minimum=1
+    )
+    momentum: float = option(0.9, 'Of the momentum optimizer.', minimum=0)
+    rmsprop_decay: float = option(0.9, 'Of the rmsprop optimizer.', minimum=0, maximum=1)
+    rmsprop_momentum: float = option(0.9, 'Of the rmsprop optimizer.', minimum=0)
+    adam_beta1: float = option(0.9, 'Of the adam optimizer.', minimum=0, maximum=1)
+    adam_beta2: float = option(0.999, 'Of the adam optimizer.', minimum=0, maximum=1)
+    opt_epsilon: float = option(
+        1.0, 'Epsilon of the rmsprop and adam optimizers.', above=0, aliases=('rmsprop_epsilon', 'adam_epsilon')
+    )
+    weight_decay: float = option(0.00004, 'L2 regularization of the weights.', minimum=0)
+    label_smoothing: float = option(0.0, 'How much of a label is spread over all classes.', minimum=0, maximum=1)
+    gradient_clip: float | None = option(None, 'Clip each gradient element to [-x, x].', above=0)
+    moving_average_decay: float | None = option(
+        None, 'Keep moving averages of the variables with this decay.', above=0, maximum=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataOptions:
+    """The data"""
+
+    data_dir: str | None = option(
+        None, 'Folder of TFRecord shards; synthetic images where not given.', aliases=('dataset_dir',)
+    )
+    data_name: str = option(
+        'imagenet', 'What is in data_dir; `folder` is what `convert` wrote.', aliases=('dataset_name',), choices=datasets.names()
+    )
+    data_subset: str = option(
+        'train', 'Which shards.', aliases=('dataset_split_name',), choices=('train', 'validation')
+    )
+    input_only: bool = option(False, 'Time the input pipeline alone.')
+    datasets_num_private_threads: int | None = option(
+        None, "Threads of the input pipeline's own; as many as usable processors where not given.", minimum=1
+    )
+    tf_random_seed: int = option(1234, 'Seed of weights, synthetic images, shuffling and distortions.', minimum=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class TimingOptions:
+    """The measurement"""
+
+    num_batches: int | None = option(None, 'Steps to measure; until the 95 % interval is within 1 % where not given.', minimum=1)
+    num_warmup_batches: int | None = option(None, 'Steps before the measurement; until steady where not given.', minimum=0)
+    max_seconds: float = option(60.0, 'Longest measurement where num_batches is not given.', above=0)
+    display_every: int = option(10, 'Steps between printed lines.', minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ThreadOptions:
+    """The threads"""
+
+    num_intra_threads: int | None = option(
+        None, 'Threads within an operation; as many as usable processors where not given.', minimum=1
+    )
+    num_inter_threads: int | None = option(None, 'Operations at the same time; 1 where not given.', minimum=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputOptions:
+    """The result"""
+
+    result_dir: str = option('results', 'Folder for the record of the run.')
+    json: bool = option(False, 'Print the record on standard output, and all else on standard error.')
+
+
+@dataclasses.dataclass(frozen=True)
+class BenchmarkConfig:
+    """One timed run of one network."""
+
+    network: NetworkOptions = group()
+    step: StepOptions = group()
+    data: DataOptions = group()
+    timing: TimingOptions = group()
+    threads: ThreadOptions = group()
+    output: OutputOptions = group()
+
+    def problems(self, capabilities: Callable[[], Capabilities]) -> list[str]:
+        """All that keeps this run from being done here, each as a sentence; empty where it can be.
+
+        Args:
+          capabilities: tells what this machine and TensorFlow can do; asked only where it matters.
+        """
+        found = network_problems(self.network)
+        found += _precision_problems(self.network, capabilities)
+        found += self._data_problems()
+        found += result_dir_problems(self.output.result_dir)
+        return found
+
+    def _data_problems(self) -> list[str]:
+        found = []
+        if self.data.input_only and self.data.data_dir is None:
+            found.append('--input_only times reading from --data_dir, which is not given.')
+        if self.data.input_only and self.step.forward_only:
+            found.append('--input_only and --forward_only are two different measurements; give one of them.')
+        if self.data.data_dir is not None:
+            found += datasets.problems(self.data.data_name, self.data.data_subset, Path(self.data.data_dir))
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelsConfig:
+    """Which networks to list."""
+
+    pattern: str = option('*', 'A shell pattern such as resnet*.', positional=True, aliases=('model', 'model_name'))
+    json: bool = option(False, 'Print JSON instead of a table.')
+
+    def problems(self, capabilities: Callable[[], Capabilities]) -> list[str]:
+        """A pattern that matches no network, with the nearest name."""
+        if registry.matching(self.pattern):
+            return []
+        return [f'No network matches {self.pattern!r}.{errors.nearest(self.pattern, registry.names_and_aliases())}']
+
+
+def network_problems(network: NetworkOptions) -> list[str]:
+    """What is wrong with the choice of network."""
+    try:
+        registry.get(network.model)
+    except errors.BenchError as error:
+        return [str(error)]
+    return []
+
+
+def _precision_problems(network: NetworkOptions, capabilities: Callable[[], Capabilities]) -> list[str]:
+    found = []
+    if network.data_format == 'NCHW' and not capabilities().onednn:
+        found.append(
+            "--data_format=NCHW needs oneDNN, which is off here: TensorFlow's own kernels compute convolutions on the CPU "
+            f'in NHWC only. ({capabilities().onednn_reason}) Use --data_format=NHWC, or set TF_ENABLE_ONEDNN_OPTS=1.'
+        )
+    if network.precision == 'bf16' and not capabilities().bf16:
+        found.append(
+            f'--precision=bf16 would bring nothing here: {capabilities().bf16_reason} Use --precision=fp32.'
+        )
+    return found
+
+
+def result_dir_problems(result_dir: str) -> list[str]:
+    """Whether a record could be written, told before hours of measuring and not after."""
+    path = Path(result_dir).absolute()
+    existing = path
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        return [f'--result_dir={result_dir}: {existing} is a file, not a folder. Name a folder for the records.']
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return [f'--result_dir={result_dir}: no permission to write in {existing}. Name a folder that you own.']
+    return []
+
+
+def flatten(config: Any) -> Mapping[str, Any]:
+    """A config's options by flag name, without its groups."""
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.metadata.get('group'):
+            flat.update(flatten(value))
+        else:
+            flat[field.name] = value
+    return flat

@@ -1,0 +1,37 @@
+"""What can go wrong, as a tree of exceptions whose texts are written for the person at the keyboard.
+
+BenchError               exit status 1: the run failed
+├── UsageError           exit status 2: the command line asks for something that cannot be
+└── DataError            exit status 1: a dataset, a shard, a record or a picture is not what it should be
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class BenchError(Exception):
+    """A failure to tell in a sentence or two: what is wrong, the value seen, what to do instead."""
+
+    exit_status = 1
+
+
+class UsageError(BenchError):
+    """All that is wrong with a command line, found at once."""
+
+    exit_status = 2
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__('\n'.join(problems))
+        self.problems = tuple(problems)
+
+
+class DataError(BenchError):
+    """Input data that cannot be read; the text names the file and, where there is one, the record."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """' Did you mean X?' for the known word that is most like `word`, or '' where none is."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f' Did you mean {found[0]}?' if found else ''

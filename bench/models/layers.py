@@ -1,0 +1,287 @@
+"""The layers that networks are made of, in NHWC and in NCHW: a network is written once for both.
+
+Variables have the names, shapes, initial values and regularization of TF-Slim's layers, so published checkpoints
+restore. Two layers are computed otherwise than in slim, on the same variables with the same results, because it is
+faster on CPUs: a convolution over the whole map is a matrix product (`full_conv`), and the padding that depends on the
+kernel alone is the convolution's own instead of an operation before it (padding='FIXED').
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from bench.models.slim import slim
+
+Tensor = Any
+Size = int | Sequence[int]
+Activation = Callable[[Tensor], Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchNorm:
+    """Batch normalization as a family uses it: moving statistics' decay, epsilon, and whether there is a gamma."""
+
+    decay: float = 0.997
+    epsilon: float = 1e-5
+    scale: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """What the layers of a part of a network have in common.
+
+    Attributes:
+      batch_norm: normalize after each layer with weights, which then has no biases; None: biases instead.
+      activation: after each layer with weights, or None.
+      initializer: of weights; slim's Xavier where None.
+      bias: biases' initial value, or None for no biases.
+      regularize: whether the weights decay.
+    """
+
+    batch_norm: BatchNorm | None = None
+    activation: Activation | None = tf.nn.relu
+    initializer: Any = None
+    bias: float | None = 0.0
+    regularize: bool = True
+
+
+class Layers:
+    """What a network's function is given to build itself with.
+
+    Activations are [N, H, W, C] in NHWC and [N, C, H, W] in NCHW. Scopes and end points have slim's names.
+    A keyword argument of a layer that is a field of Style changes the current style for that layer.
+
+    Attributes:
+      data_format: 'NHWC' or 'NCHW'.
+      is_training: whether batch norm uses the batch's statistics, and dropout drops.
+      num_classes: outputs of the last layer.
+      weight_decay: of the L2 regularization of weights, collected in REGULARIZATION_LOSSES.
+      end_points: named activations, in the order of their making.
+      aux_logits: logits of auxiliary heads, [N, num_classes] each.
+    """
+
+    def __init__(
+        self,
+        *,
+        data_format: str = 'NHWC',
+        is_training: bool = False,
+        num_classes: int = 1001,
+        weight_decay: float = 0.00004,
+        batch_norm_decay: float | None = None,
+        dropout_keep_prob: float | None = None,
+    ) -> None:
+        """
+        Args:
+          batch_norm_decay: instead of the family's own.
+          dropout_keep_prob: instead of the network's own.
+        """
+        self.data_format = data_format
+        self.is_training = is_training
+        self.num_classes = num_classes
+        self.weight_decay = weight_decay
+        self.end_points: dict[str, Tensor] = {}
+        self.aux_logits: list[Tensor] = []
+        self._batch_norm_decay = batch_norm_decay
+        self._dropout_keep_prob = dropout_keep_prob
+        self._style = Style()
+
+    # Layouts
+
+    @property
+    def channel_axis(self) -> int:
+        """Which dimension of an activation is its channels."""
+        return 3 if self.data_format == 'NHWC' else 1
+
+    @property
+    def spatial_axes(self) -> tuple[int, int]:
+        """Which dimensions of an activation are height and width."""
+        return (1, 2) if self.data_format == 'NHWC' else (2, 3)
+
+    def map_size(self, x: Tensor) -> tuple[int, int]:
+        """Height and width of an activation."""
+        height, width = (int(x.shape[axis]) for axis in self.spatial_axes)
+        return height, width
+
+    def channels(self, x: Tensor) -> int:
+        """Number of channels of an activation."""
+        return int(x.shape[self.channel_axis])
+
+    def _per_axis(self, height: Any, width: Any, other: Any) -> list[Any]:
+        return [other, height, width, other] if self.data_format == 'NHWC' else [other, other, height, width]
+
+    # Names and styles
+
+    def end(self, name: str, x: Tensor) -> Tensor:
+        """Records an end point and gives it back."""
+        self.end_points[name] = x
+        return x
+
+    def scope(self, name: str) -> contextlib.AbstractContextManager[Any]:
+        """A variable scope, for the layers made within."""
+        return tf.variable_scope(name)
+
+    @contextlib.contextmanager
+    def style(self, **changes: Any) -> Iterator[None]:
+        """Changes fields of the current Style for the layers made within."""
+        before = self._style
+        self._style = dataclasses.replace(before, **changes)
+        try:
+            yield
+        finally:
+            self._style = before
+
+    # Layers with weights
+
+    def conv(
+        self, x: Tensor, outputs: int, size: Size, scope: str, *, stride: Size = 1, padding: str = 'SAME', **changes: Any
+    ) -> Tensor:
+        """A convolution.
+
+        Args:
+          outputs: number of output channels.
+          size: of the kernel, one number or (height, width).
+          padding: SAME, VALID, or FIXED: (size - 1) // 2 before and the rest after, whatever the map's size (slim's
+            conv2d_same); in SAME the padding of a strided convolution depends on the map's size.
+        """
+        height, width = _pair(size)
+        with tf.variable_scope(scope):
+            style = dataclasses.replace(self._style, **changes)
+            weights = self._weights((height, width, self.channels(x), outputs), style)
+            x = tf.nn.conv2d(
+                x,
+                weights,
+                strides=self._per_axis(*_pair(stride), 1),
+                padding=self._fixed_padding(height, width) if padding == 'FIXED' else padding,
+                data_format=self.data_format,
+            )
+            return self._finish(x, outputs, style)
+
+    def full_conv(self, x: Tensor, outputs: int, scope: str, **changes: Any) -> Tensor:
+        """A convolution whose kernel is the whole map, as slim writes fully connected layers: a map of 1x1.
+
+        The weights are [height, width, channels, outputs] as slim's; they are used as the matrix that they are in
+        memory, because oneDNN multiplies matrices far faster than it computes this kind of convolution.
+        """
+        height, width = self.map_size(x)
+        flat = self.flatten(x)
+        with tf.variable_scope(scope):
+            style = dataclasses.replace(self._style, **changes)
+            weights = self._weights((height, width, self.channels(x), outputs), style)
+            x = tf.matmul(flat, tf.reshape(weights, [-1, outputs]))
+            x = tf.reshape(x, [-1, *self._per_axis(1, 1, outputs)[1:]])
+            return self._finish(x, outputs, style)
+
+    def dense(self, x: Tensor, outputs: int, scope: str, **changes: Any) -> Tensor:
+        """A fully connected layer on [N, inputs]."""
+        with tf.variable_scope(scope):
+            style = dataclasses.replace(self._style, **changes)
+            weights = self._weights((int(x.shape[-1]), outputs), style)
+            return self._finish(tf.matmul(x, weights), outputs, style)
+
+    def depthwise(
+        self, x: Tensor, size: Size, scope: str, *, stride: int = 1, padding: str = 'SAME', **changes: Any
+    ) -> Tensor:
+        """A depthwise convolution: one kernel a channel, in the variable `depthwise_weights`."""
+        height, width = _pair(size)
+        channels = self.channels(x)
+        with tf.variable_scope(scope):
+            style = dataclasses.replace(self._style, **changes)
+            weights = self._weights((height, width, channels, 1), style, name='depthwise_weights')
+            x = tf.nn.depthwise_conv2d(
+                x,
+                weights,
+                strides=self._per_axis(stride, stride, 1),
+                padding=self._fixed_padding(height, width) if padding == 'FIXED' else padding,
+                data_format=self.data_format,
+            )
+            return self._finish(x, channels, style)
+
+    def batch_norm(self, x: Tensor, batch_norm: BatchNorm, scope: str = 'BatchNorm') -> Tensor:
+        """Batch normalization on its own."""
+        return slim.batch_norm(
+            x,
+            decay=batch_norm.decay if self._batch_norm_decay is None else self._batch_norm_decay,
+            epsilon=batch_norm.epsilon,
+            scale=batch_norm.scale,
+            is_training=self.is_training,
+            data_format=self.data_format,
+            fused=True,
+            scope=scope,
+        )
+
+    def _weights(self, shape: tuple[int, ...], style: Style, name: str = 'weights') -> Tensor:
+        regularizer = slim.l2_regularizer(self.weight_decay) if style.regularize and self.weight_decay else None
+        return slim.model_variable(
+            name, shape=shape, initializer=style.initializer or slim.xavier_initializer(), regularizer=regularizer
+        )
+
+    def _finish(self, x: Tensor, outputs: int, style: Style) -> Tensor:
+        """Batch norm or biases, then the activation."""
+        if style.batch_norm:
+            x = self.batch_norm(x, style.batch_norm)
+        elif style.bias is not None:
+            biases = slim.model_variable('biases', shape=[outputs], initializer=tf.constant_initializer(style.bias))
+            x = tf.nn.bias_add(x, biases, data_format=self.data_format if x.shape.rank == 4 else None, name='BiasAdd')
+        return style.activation(x) if style.activation else x
+
+    def _fixed_padding(self, height: int, width: int) -> list[Any]:
+        rows, columns = ((size - 1) // 2 for size in (height, width))
+        return self._per_axis((rows, height - 1 - rows), (columns, width - 1 - columns), (0, 0))
+
+    # Layers without weights
+
+    def max_pool(self, x: Tensor, size: Size, scope: str, *, stride: int = 2, padding: str = 'VALID') -> Tensor:
+        """Maximum of each window."""
+        return slim.max_pool2d(x, size, stride=stride, padding=padding, data_format=self.data_format, scope=scope)
+
+    def avg_pool(self, x: Tensor, size: Size, scope: str, *, stride: int = 2, padding: str = 'VALID') -> Tensor:
+        """Mean of each window."""
+        return slim.avg_pool2d(x, size, stride=stride, padding=padding, data_format=self.data_format, scope=scope)
+
+    def global_pool(self, x: Tensor, scope: str) -> Tensor:
+        """Mean over the whole map: a map of 1x1."""
+        return tf.reduce_mean(x, self.spatial_axes, keepdims=True, name=scope)
+
+    def local_response_norm(self, x: Tensor, depth_radius: int, bias: float, alpha: float, beta: float) -> Tensor:
+        """Local response normalization, which TensorFlow has for NHWC only on CPUs."""
+        nhwc = x if self.data_format == 'NHWC' else tf.transpose(x, [0, 2, 3, 1])
+        nhwc = tf.nn.lrn(nhwc, depth_radius, bias=bias, alpha=alpha, beta=beta)
+        return nhwc if self.data_format == 'NHWC' else tf.transpose(nhwc, [0, 3, 1, 2])
+
+    def concat(self, branches: Sequence[Tensor]) -> Tensor:
+        """Branches side by side along the channels."""
+        return tf.concat(branches, self.channel_axis)
+
+    def dropout(self, x: Tensor, keep_prob: float, scope: str = 'Dropout') -> Tensor:
+        """Sets elements to zero in training, with probability 1 - keep_prob."""
+        keep = keep_prob if self._dropout_keep_prob is None else self._dropout_keep_prob
+        return tf.nn.dropout(x, rate=1 - keep, name=scope) if self.is_training and keep < 1 else x
+
+    def flatten(self, x: Tensor) -> Tensor:
+        """[N, height * width * channels], in that order in both layouts."""
+        if self.data_format == 'NCHW' and self.map_size(x) != (1, 1):
+            x = tf.transpose(x, [0, 2, 3, 1])
+        return tf.reshape(x, [-1, int(x.shape[1]) * int(x.shape[2]) * int(x.shape[3])])
+
+    def squeeze(self, x: Tensor, scope: str) -> Tensor:
+        """[N, channels] of a map of 1x1."""
+        return tf.squeeze(x, self.spatial_axes, name=scope)
+
+    def softmax(self, logits: Tensor, scope: str = 'Predictions') -> Tensor:
+        """Probabilities of [N, num_classes] logits."""
+        return tf.nn.softmax(logits, name=scope)
+
+
+def _pair(size: Size) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
+
+
+def truncated_normal(stddev: float) -> Any:
+    """Initializer of weights."""
+    return tf.truncated_normal_initializer(0.0, stddev)

@@ -1,0 +1,39 @@
+"""VGG (Simonyan & Zisserman 2014, arXiv:1409.1556), as slim/nets/vgg.py has it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bench.models.registry import register
+
+if TYPE_CHECKING:
+    from bench.models.layers import Layers
+
+
+@register(
+    'vgg_16',
+    image_size=224,
+    batch_size=8,
+    preprocessing='vgg',
+    aliases=('vgg16',),
+    parameters=138_361_641,
+    multiply_adds=15_470_268_416,
+)
+def vgg_16(net: Layers, images: Any) -> Any:
+    """Configuration D: 13 convolutions."""
+    return _vgg(net, images, 'vgg_16', (2, 2, 3, 3, 3))
+
+
+def _vgg(net: Layers, x: Any, name: str, convolutions: tuple[int, ...]) -> Any:
+    """Five blocks of 3x3 convolutions, each halved by a pool, then three fully connected layers."""
+    with net.scope(name):
+        for block, (count, outputs) in enumerate(zip(convolutions, (64, 128, 256, 512, 512), strict=True), start=1):
+            with net.scope(f'conv{block}'):
+                for index in range(1, count + 1):
+                    x = net.conv(x, outputs, 3, f'conv{block}_{index}')
+                    net.end(f'{name}/conv{block}/conv{block}_{index}', x)
+            x = net.end(f'{name}/pool{block}', net.max_pool(x, 2, f'pool{block}'))
+        x = net.dropout(net.end(f'{name}/fc6', net.full_conv(x, 4096, 'fc6')), 0.5, 'dropout6')
+        x = net.dropout(net.end(f'{name}/fc7', net.full_conv(x, 4096, 'fc7')), 0.5, 'dropout7')
+        x = net.full_conv(x, net.num_classes, 'fc8', activation=None)
+        return net.end(f'{name}/fc8', net.squeeze(x, 'fc8/squeezed'))
