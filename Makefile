@@ -1,0 +1,35 @@
+# What people type. Every target that needs .venv sets it up first, which does nothing where it is up to date.
+
+python := .venv/bin/python
+
+.PHONY: help setup benchmark test test-all lint clean
+
+help:
+	@echo 'make benchmark  time training of vgg_16 on this machine: ./run_benchmark.py --model=vgg_16'
+	@echo 'make test       the tests that take seconds'
+	@echo 'make test-all   all tests: also the slow ones and those that need a Docker engine'
+	@echo 'make lint       ruff and mypy'
+	@echo 'make setup      only .venv, which the others set up too: TensorFlow, Horovod (built once) and the rest'
+	@echo 'make clean      delete .venv and all else that was made, but not the records in results/'
+	@echo
+	@echo 'With PYTHON=python3.12 .venv is made with that Python; with HOROVOD=no without Horovod.'
+
+setup:
+	@tools/setup_venv.sh
+
+benchmark: setup
+	$(python) run_benchmark.py --model=vgg_16
+
+test: setup
+	$(python) -m pytest -m 'not slow and not container'
+
+test-all: setup
+	$(python) -m pytest
+
+lint: setup
+	$(python) -m ruff check .
+	$(python) -m mypy
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
