@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from bench.errors import UsageError
 from bench.models.layers import Layers, Tensor
 from bench.models.registry import Network
 
@@ -25,7 +26,14 @@ class Output:
 
 
 def build(network: Network, images: Tensor, **options: Any) -> Output:
-    """Builds `network` on images [N, H, W, C] (NHWC) or [N, C, H, W] (NCHW); `options` are those of Layers."""
+    """Builds `network` on images [N, H, W, C] (NHWC) or [N, C, H, W] (NCHW); `options` are those of Layers.
+
+    Raises:
+      UsageError: the images are too small for it.
+    """
     layers = Layers(**options)
+    problems = network.size_problems(min(layers.map_size(images)))
+    if problems:
+        raise UsageError(problems)
     logits = network.build(layers, images)
     return Output(logits, tuple(layers.aux_logits), layers.end_points)

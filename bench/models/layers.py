@@ -16,38 +16,16 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from bench.models.slim import slim
+from bench.models.style import BatchNorm, Initializer, Style
 
 Tensor = Any
 Size = int | Sequence[int]
-Activation = Callable[[Tensor], Tensor]
 
 
-@dataclasses.dataclass(frozen=True)
-class BatchNorm:
-    """Batch normalization as a family uses it: moving statistics' decay, epsilon, and whether there is a gamma."""
-
-    decay: float = 0.997
-    epsilon: float = 1e-5
-    scale: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class Style:
-    """What the layers of a part of a network have in common.
-
-    Attributes:
-      batch_norm: normalize after each layer with weights, which then has no biases; None: biases instead.
-      activation: after each layer with weights, or None.
-      initializer: of weights; slim's Xavier where None.
-      bias: biases' initial value, or None for no biases.
-      regularize: whether the weights decay.
-    """
-
-    batch_norm: BatchNorm | None = None
-    activation: Activation | None = tf.nn.relu
-    initializer: Any = None
-    bias: float | None = 0.0
-    regularize: bool = True
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    'relu': tf.nn.relu,
+    'relu6': tf.nn.relu6,
+}
 
 
 class Layers:
@@ -138,7 +116,7 @@ class Layers:
     # Layers with weights
 
     def conv(
-        self, x: Tensor, outputs: int, size: Size, scope: str, *, stride: Size = 1, padding: str = 'SAME', **changes: Any
+        self, x: Tensor, outputs: int, size: Size, scope: str, *, stride: int = 1, padding: str = 'SAME', **changes: Any
     ) -> Tensor:
         """A convolution.
 
@@ -155,23 +133,26 @@ class Layers:
             x = tf.nn.conv2d(
                 x,
                 weights,
-                strides=self._per_axis(*_pair(stride), 1),
+                strides=self._per_axis(stride, stride, 1),
                 padding=self._fixed_padding(height, width) if padding == 'FIXED' else padding,
                 data_format=self.data_format,
             )
             return self._finish(x, outputs, style)
 
-    def full_conv(self, x: Tensor, outputs: int, scope: str, **changes: Any) -> Tensor:
-        """A convolution whose kernel is the whole map, as slim writes fully connected layers: a map of 1x1.
+    def full_conv(self, x: Tensor, outputs: int, size: Size, scope: str, **changes: Any) -> Tensor:
+        """A convolution without padding whose kernel is the whole map, as slim writes fully connected layers.
 
-        The weights are [height, width, channels, outputs] as slim's; they are used as the matrix that they are in
-        memory, because oneDNN multiplies matrices far faster than it computes this kind of convolution.
+        Where the map is of the kernel's size, which it is at the published image size, the weights
+        [height, width, channels, outputs] are used as the matrix that they are in memory: oneDNN multiplies matrices
+        far faster than it computes this kind of convolution. On a larger map it is a convolution, and its result a map.
         """
-        height, width = self.map_size(x)
+        kernel = _pair(size)
+        if self.map_size(x) != kernel:
+            return self.conv(x, outputs, kernel, scope, padding='VALID', **changes)
         flat = self.flatten(x)
         with tf.variable_scope(scope):
             style = dataclasses.replace(self._style, **changes)
-            weights = self._weights((height, width, self.channels(x), outputs), style)
+            weights = self._weights((*kernel, self.channels(x), outputs), style)
             x = tf.matmul(flat, tf.reshape(weights, [-1, outputs]))
             x = tf.reshape(x, [-1, *self._per_axis(1, 1, outputs)[1:]])
             return self._finish(x, outputs, style)
@@ -215,9 +196,12 @@ class Layers:
         )
 
     def _weights(self, shape: tuple[int, ...], style: Style, name: str = 'weights') -> Tensor:
-        regularizer = slim.l2_regularizer(self.weight_decay) if style.regularize and self.weight_decay else None
+        regularize = style.regularize_depthwise if name == 'depthwise_weights' else style.regularize
         return slim.model_variable(
-            name, shape=shape, initializer=style.initializer or slim.xavier_initializer(), regularizer=regularizer
+            name,
+            shape=shape,
+            initializer=_initializer(style.initializer),
+            regularizer=slim.l2_regularizer(self.weight_decay) if regularize and self.weight_decay else None,
         )
 
     def _finish(self, x: Tensor, outputs: int, style: Style) -> Tensor:
@@ -227,7 +211,7 @@ class Layers:
         elif style.bias is not None:
             biases = slim.model_variable('biases', shape=[outputs], initializer=tf.constant_initializer(style.bias))
             x = tf.nn.bias_add(x, biases, data_format=self.data_format if x.shape.rank == 4 else None, name='BiasAdd')
-        return style.activation(x) if style.activation else x
+        return _ACTIVATIONS[style.activation](x) if style.activation else x
 
     def _fixed_padding(self, height: int, width: int) -> list[Any]:
         rows, columns = ((size - 1) // 2 for size in (height, width))
@@ -235,16 +219,20 @@ class Layers:
 
     # Layers without weights
 
-    def max_pool(self, x: Tensor, size: Size, scope: str, *, stride: int = 2, padding: str = 'VALID') -> Tensor:
+    def max_pool(self, x: Tensor, size: int, scope: str, *, stride: int = 2, padding: str = 'VALID') -> Tensor:
         """Maximum of each window."""
-        return slim.max_pool2d(x, size, stride=stride, padding=padding, data_format=self.data_format, scope=scope)
+        window, strides = self._per_axis(size, size, 1), self._per_axis(stride, stride, 1)
+        return tf.nn.max_pool2d(x, window, strides, padding, data_format=self.data_format, name=scope)
 
-    def avg_pool(self, x: Tensor, size: Size, scope: str, *, stride: int = 2, padding: str = 'VALID') -> Tensor:
+    def avg_pool(self, x: Tensor, size: int, scope: str, *, stride: int = 2, padding: str = 'VALID') -> Tensor:
         """Mean of each window."""
-        return slim.avg_pool2d(x, size, stride=stride, padding=padding, data_format=self.data_format, scope=scope)
+        window, strides = self._per_axis(size, size, 1), self._per_axis(stride, stride, 1)
+        return tf.nn.avg_pool2d(x, window, strides, padding, data_format=self.data_format, name=scope)
 
     def global_pool(self, x: Tensor, scope: str) -> Tensor:
-        """Mean over the whole map: a map of 1x1."""
+        """Mean over the whole map: a map of 1x1, which is x itself where its map is that already."""
+        if self.map_size(x) == (1, 1):
+            return x
         return tf.reduce_mean(x, self.spatial_axes, keepdims=True, name=scope)
 
     def local_response_norm(self, x: Tensor, depth_radius: int, bias: float, alpha: float, beta: float) -> Tensor:
@@ -252,6 +240,10 @@ class Layers:
         nhwc = x if self.data_format == 'NHWC' else tf.transpose(x, [0, 2, 3, 1])
         nhwc = tf.nn.lrn(nhwc, depth_radius, bias=bias, alpha=alpha, beta=beta)
         return nhwc if self.data_format == 'NHWC' else tf.transpose(nhwc, [0, 3, 1, 2])
+
+    def relu(self, x: Tensor) -> Tensor:
+        """Zero where x is negative."""
+        return tf.nn.relu(x)
 
     def concat(self, branches: Sequence[Tensor]) -> Tensor:
         """Branches side by side along the channels."""
@@ -282,6 +274,9 @@ def _pair(size: Size) -> tuple[int, int]:
     return height, width
 
 
-def truncated_normal(stddev: float) -> Any:
-    """Initializer of weights."""
-    return tf.truncated_normal_initializer(0.0, stddev)
+def _initializer(initializer: Initializer | None) -> Any:
+    if initializer is None:
+        return slim.xavier_initializer()
+    if initializer.stddev is None:
+        return slim.variance_scaling_initializer()
+    return tf.truncated_normal_initializer(0.0, initializer.stddev)

@@ -36,6 +36,7 @@ class Network:
       parameters: all variables' elements with 1001 classes, moving statistics included.
       multiply_adds: of convolutions and matrix products for one image, with 1001 classes.
       channels: of the images.
+      least_image_size: the smallest height and width that its layers can still halve.
       batch_size: the default of a benchmark, chosen so that a training step takes seconds at most on a few cores.
       preprocessing: the family of image preprocessing that it was published with.
       aliases: tf_cnn_benchmarks' name, where that network is the same one.
@@ -47,24 +48,49 @@ class Network:
     parameters: int
     multiply_adds: int
     channels: int = 3
+    least_image_size: int = 1
     batch_size: int = 16
     preprocessing: str = 'inception'
     aliases: tuple[str, ...] = ()
 
+    def size_problems(self, image_size: int) -> list[str]:
+        """Why this network cannot see images of that height and width; empty where it can."""
+        if image_size >= self.least_image_size:
+            return []
+        return [
+            f'--image_size={image_size} is too small for {self.name}: its layers leave nothing of images below '
+            f'{self.least_image_size} pixels. Use --image_size={self.image_size}, for which it was made.'
+        ]
 
-# tf_cnn_benchmarks' names for networks that are not slim's: the nearest of ours, and the difference.
+
+# tf_cnn_benchmarks' names for networks that are not slim's: the nearest of ours, and the difference. G is 10^9
+# multiply-adds of an image, counted in both programs' graphs.
+_FIRST_UNIT = "slim's strides in the last unit of a block, tf_cnn_benchmarks' in the first unit of the next one"
+_TWO_LAST_LAYERS = "tf_cnn_benchmarks adds a second fully connected layer to slim's last one"
 _NOT_THE_SAME = {
-    'alexnet': ('alexnet_v2', "tf_cnn_benchmarks' alexnet has other padding and fully connected layers"),
-    'googlenet': ('inception_v3', "tf_cnn_benchmarks' googlenet has no batch norm and other branches"),
-    'inception4': ('inception_v3', "inception_v4 is not built here yet"),
-    'lenet5': ('lenet', "tf_cnn_benchmarks' lenet5 has other layer sizes"),
-    'mobilenet': ('mobilenet_v1', "tf_cnn_benchmarks' mobilenet is version 2"),
-    'resnet50': ('resnet_v1_50', "tf_cnn_benchmarks' resnet50 strides at the start of a block, slim's at its end"),
-    'resnet50_v1.5': ('resnet_v1_50', "v1.5 strides in the 3x3 convolution, slim's network at the end of a block"),
+    'alexnet': ('alexnet_v2', "slim's last map is 5x5 of 224 pixels, tf_cnn_benchmarks' 6x6 of 227 (0.74 and 0.84 G)"),
+    'densenet40_k12': ('cifarnet', 'DenseNets for CIFAR-10 are not built here'),
+    'densenet100_k12': ('cifarnet', 'DenseNets for CIFAR-10 are not built here'),
+    'densenet100_k24': ('cifarnet', 'DenseNets for CIFAR-10 are not built here'),
+    'googlenet': ('inception_v3', 'inception_v1 is not built here'),
+    'inception4': ('inception_v3', 'inception_v4 is not built here'),
+    'lenet5': ('lenet', "tf_cnn_benchmarks' has 512 outputs in its hidden layer, slim's 1024"),
+    'mobilenet': ('mobilenet_v1', f"it is version 2, and {_TWO_LAST_LAYERS}"),
+    'nasnet': ('inception_v3', 'NASNet is not built here'),
+    'nasnetlarge': ('inception_v3', 'NASNet is not built here'),
+    'resnet50': ('resnet_v1_50', f'{_FIRST_UNIT} (3.48 and 3.86 G)'),
+    'resnet50_v1.5': ('resnet_v1_50', f'{_FIRST_UNIT} (3.48 and 4.09 G)'),
+    'resnet50_v2': ('resnet_v1_50', 'ResNet version 2 is not built here'),
+    'resnet101': ('resnet_v1_50', f'{_FIRST_UNIT}, and 101 layers are not built here'),
+    'resnet101_v2': ('resnet_v1_50', 'ResNet version 2 is not built here'),
+    'resnet152': ('resnet_v1_50', f'{_FIRST_UNIT}, and 152 layers are not built here'),
+    'resnet152_v2': ('resnet_v1_50', 'ResNet version 2 is not built here'),
+    'vgg11': ('vgg_16', 'vgg_a, which it is, is not built here'),
+    'vgg19': ('vgg_16', 'vgg_19 is not built here'),
 }
 
 # Modules beside this one that hold no networks (and may import TensorFlow).
-_NO_FAMILIES = ('registry', 'layers', 'build', 'slim', 'multiply_adds')
+_NO_FAMILIES = ('registry', 'layers', 'style', 'build', 'slim', 'multiply_adds', 'listing')
 
 _networks: dict[str, Network] = {}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 
 import tensorflow as tf
 
@@ -22,4 +23,6 @@ def _alias_legacy_layers() -> None:
 
 
 _alias_legacy_layers()
+# tf_slim's batch norm calls layers in a way that newer TensorFlow would like changed; users can do nothing about it.
+warnings.filterwarnings('ignore', message='`layer.apply` is deprecated')
 slim = importlib.import_module('tf_slim')

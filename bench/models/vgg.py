@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 @register(
     'vgg_16',
     image_size=224,
+    least_image_size=224,
     batch_size=8,
     preprocessing='vgg',
     aliases=('vgg16',),
@@ -33,7 +34,8 @@ def _vgg(net: Layers, x: Any, name: str, convolutions: tuple[int, ...]) -> Any:
                     x = net.conv(x, outputs, 3, f'conv{block}_{index}')
                     net.end(f'{name}/conv{block}/conv{block}_{index}', x)
             x = net.end(f'{name}/pool{block}', net.max_pool(x, 2, f'pool{block}'))
-        x = net.dropout(net.end(f'{name}/fc6', net.full_conv(x, 4096, 'fc6')), 0.5, 'dropout6')
-        x = net.dropout(net.end(f'{name}/fc7', net.full_conv(x, 4096, 'fc7')), 0.5, 'dropout7')
-        x = net.full_conv(x, net.num_classes, 'fc8', activation=None)
+        x = net.dropout(net.end(f'{name}/fc6', net.full_conv(x, 4096, 7, 'fc6')), 0.5, 'dropout6')
+        x = net.dropout(net.end(f'{name}/fc7', net.full_conv(x, 4096, 1, 'fc7')), 0.5, 'dropout7')
+        x = net.global_pool(x, 'global_pool')
+        x = net.full_conv(x, net.num_classes, 1, 'fc8', activation=None)
         return net.end(f'{name}/fc8', net.squeeze(x, 'fc8/squeezed'))
