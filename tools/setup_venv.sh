@@ -88,7 +88,7 @@ make_venv() {
 pip_install() {
     # Lines of progress on a terminal; errors alone elsewhere.
     [ -t 1 ] || set -- --quiet "$@"
-    $venv/bin/python -m pip install --disable-pip-version-check --no-input --constraint constraints.txt "$@"
+    PYTHONWARNINGS=ignore $venv/bin/python -m pip install --disable-pip-version-check --no-input --constraint constraints.txt "$@"
 }
 
 install_all_but_horovod() {
