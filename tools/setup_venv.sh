@@ -117,10 +117,13 @@ has_compilers() {
 }
 
 # With Gloo, its own way for processes to talk, and without MPI. Gloo needs CMake before 4, which comes from the
-# registry too. Without --no-cache-dir pip would take a Horovod that was compiled for another TensorFlow.
+# registry too. Without --no-cache-dir pip would take a Horovod that was compiled for another TensorFlow; without
+# MAKEFLAGS Horovod runs eight compilers at once, each of a gigabyte, however small the machine.
 build_horovod() (
     export HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1
     export HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 PATH="$PWD/$venv/bin:$PATH"
+    MAKEFLAGS=-j$(getconf _NPROCESSORS_ONLN)
+    export MAKEFLAGS
     pip_install cmake && pip_install --no-build-isolation --no-cache-dir horovod
 )
 
@@ -132,10 +135,13 @@ mark() {
 
 set_up() {
     wanted=$(printf '%s\n' "$PWD" "$system" && cksum setup.cfg pyproject.toml constraints.txt tools/setup_venv.sh)
-    [ "$(cat $venv/ready 2>/dev/null)" != "$wanted" ] || return 0
-    # Where only files changed, .venv is brought up to date.
-    [ "$(head -n 2 $venv/ready 2>/dev/null)" = "$(printf '%s\n' "$PWD" "$system")" ] &&
-        [ "$(identity $venv/bin/python)" = "$system" ] || make_venv
+    if [ "$(head -n 2 $venv/ready 2>/dev/null)" = "$(printf '%s\n' "$PWD" "$system")" ] &&
+        [ "$(identity $venv/bin/python)" = "$system" ]; then
+        [ "$(cat $venv/ready)" != "$wanted" ] || return 0
+        echo "Bringing $venv up to date."
+    else
+        make_venv
+    fi
     rm -f $venv/ready
     install_all_but_horovod || fail "Set-up stopped, because pip could not install what its message above names:\
  see to that (network? disk?), then run make again; it starts anew."

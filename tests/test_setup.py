@@ -1,0 +1,407 @@
+"""The set-up that `make` does, driven as a process with Pythons, a pip and compilers that only pretend, and the pins.
+
+The pretended Python runs the code that it is given, with another version or without a module; its pip writes down what
+it was asked for. So no test needs the network.
+"""
+
+from __future__ import annotations
+
+import configparser
+import importlib.metadata
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+TOOLS = ('sh', 'make', 'cat', 'cksum', 'dirname', 'find', 'getconf', 'grep', 'head', 'mkdir', 'mv', 'rm')
+
+PYTHON = """#!{executable}
+import pathlib, platform, shutil, sys, time
+arguments, here = sys.argv[1:], pathlib.Path({here!r})
+if arguments[0] == '-c':
+    sys.version_info = {version}
+    {change}
+    exec(arguments[1])
+elif arguments[:2] == ['-m', 'venv']:
+    folder = pathlib.Path(arguments[2], 'bin')
+    folder.mkdir()
+    shutil.copy(__file__, folder / 'python')
+else:
+    with open(here / 'calls', 'a') as calls:
+        print(*arguments, file=calls)
+    trouble = here / 'trouble'
+    if trouble.exists():
+        step, what = trouble.read_text().split()
+        if len((here / 'calls').read_text().splitlines()) == int(step):
+            (here / 'reached').touch()
+            time.sleep(60 if what == 'hang' else 0)
+            sys.exit(1)
+"""
+
+COMPILER = """#!/bin/sh
+cat > /dev/null
+while [ "$1" != -o ]; do shift; done
+: > "$2"
+"""
+
+
+class Machine:
+    """A clone in an empty folder on a machine that has nothing but what a test puts there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.clone = folder / 'clone'
+        self.bin = folder / 'bin'
+        self.bin.mkdir()
+        self.clone.mkdir()
+        for name in ('Makefile', 'setup.cfg', 'pyproject.toml', 'constraints.txt'):
+            shutil.copy(ROOT / name, self.clone)
+        shutil.copytree(ROOT / 'tools', self.clone / 'tools')
+        shutil.copytree(ROOT / '.ci', self.clone / '.ci')
+        for tool in TOOLS:
+            (self.bin / tool).symlink_to(str(shutil.which(tool)))
+
+    def program(self, name: str, text: str) -> None:
+        path = self.bin / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def python(self, name: str, version: tuple[int, int], change: str = '') -> None:
+        text = PYTHON.format(executable=sys.executable, here=str(self.folder), version=(*version, 1), change=change)
+        self.program(name, text)
+
+    def compilers(self) -> None:
+        self.program('cc', COMPILER)
+        self.program('c++', COMPILER)
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command,
+            cwd=self.clone,
+            env={'PATH': str(self.bin)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            # What starts the tests may ignore Ctrl-C, as shells do for what they run in the background.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads here
+        )
+
+    def make(self, *arguments: str) -> tuple[int, list[str]]:
+        """Exit status and what was printed, without make's own lines."""
+        process = self.start('make', *arguments)
+        output = ''.join(process.communicate(timeout=60))
+        return process.returncode, [line for line in output.splitlines() if not line.startswith('make')]
+
+    def calls(self) -> list[str]:
+        """What pip (and all else that is no `-c` and no `-m venv`) was called with since the last time, shortened."""
+        path = self.folder / 'calls'
+        found = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return [re.sub(r'^-m pip install .*--constraint constraints.txt ', 'pip ', line) for line in found]
+
+
+PIP_BASE = [
+    'pip --quiet --upgrade pip setuptools wheel',
+    'pip --quiet --no-build-isolation --editable .[serve,test]',
+    'pip --quiet --no-deps tf_keras',
+]
+PIP_HOROVOD = ['pip --quiet cmake', 'pip --quiet --no-build-isolation --no-cache-dir horovod']
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """With Python 3.11 and compilers."""
+    made = Machine(tmp_path)
+    made.python('python3', (3, 11))
+    made.compilers()
+    return made
+
+
+def sentences(lines: list[str]) -> int:
+    """How many lines or sentences were printed, whichever is more."""
+    return max(len(lines), len(re.findall(r'\.(?:\s|$)', '\n'.join(lines))))
+
+
+@pytest.mark.parametrize(
+    ('version', 'change', 'named'),
+    [
+        ((3, 9), '', 'CPython 3.9'),
+        ((3, 13), '', 'CPython 3.13'),
+        ((3, 11), "platform.python_implementation = lambda: 'PyPy'", 'PyPy 3.11'),
+        ((3, 11), "platform.machine = lambda: 'riscv64'", 'riscv64'),
+        ((3, 11), 'import struct; struct.calcsize = lambda _: 4', '32 bits'),
+        ((3, 11), 'import os; os.confstr = lambda name: None', 'other-libc'),
+    ],
+)
+def test_a_python_without_tensorflow_is_refused_before_anything_is_made(
+    machine: Machine, version: tuple[int, int], change: str, named: str
+) -> None:
+    machine.python('python3', version, change)
+    status, lines = machine.make('test')
+    assert status != 0
+    assert sentences(lines) == 1
+    assert named in lines[0]
+    assert 'make PYTHON=' in lines[0]
+    assert not (machine.clone / '.venv').exists()
+
+
+def test_no_python_at_all_is_told_in_one_sentence(machine: Machine) -> None:
+    (machine.bin / 'python3').unlink()
+    status, lines = machine.make('benchmark')
+    assert status != 0
+    assert sentences(lines) == 1
+    assert 'no Python that runs as python3' in lines[0]
+
+
+def test_the_newest_python_that_fits_stands_in_for_a_python3_that_does_not(machine: Machine) -> None:
+    machine.python('python3', (3, 13))
+    machine.python('python3.10', (3, 10))
+    machine.python('python3.12', (3, 12), "sys.modules['ensurepip'] = None")
+    machine.python('python3.11', (3, 11))
+    assert machine.make('setup')[0] == 0
+    assert 'CPython 3.11 ' in (machine.clone / '.venv/ready').read_text()
+
+
+def test_a_python_that_the_user_names_is_not_silently_replaced_by_another(machine: Machine) -> None:
+    machine.python('python3.13', (3, 13))
+    status, lines = machine.make('setup', 'PYTHON=python3.13')
+    assert status != 0
+    assert 'CPython 3.13' in lines[0]
+
+
+def test_naming_another_python_makes_the_venv_anew(machine: Machine) -> None:
+    machine.python('python3.12', (3, 12))
+    machine.make('setup')
+    assert machine.make('setup', 'PYTHON=python3.12')[0] == 0
+    assert 'CPython 3.12 ' in (machine.clone / '.venv/ready').read_text()
+    assert machine.make('setup') == (0, [])  # and it stays without being named again
+
+
+@pytest.mark.parametrize('module', ['venv', 'ensurepip'])
+def test_a_missing_venv_module_is_told_with_the_package_that_brings_it(machine: Machine, module: str) -> None:
+    machine.python('python3', (3, 11), f'sys.modules[{module!r}] = None')
+    status, lines = machine.make('test')
+    assert status != 0
+    assert sentences(lines) == 1
+    assert 'apt-get install python3.11-venv' in lines[0]
+    assert not (machine.clone / '.venv').exists()
+
+
+def test_a_missing_venv_module_is_told_rather_than_another_python_that_cannot_serve(machine: Machine) -> None:
+    machine.python('python3', (3, 13))
+    machine.python('python3.12', (3, 12), "sys.modules['ensurepip'] = None")
+    assert 'apt-get install python3.12-venv' in machine.make('test')[1][0]
+
+
+@pytest.mark.parametrize('missing', ['cc', 'c++'])
+def test_without_a_compiler_all_but_horovod_is_set_up_and_horovod_follows_once_there_is_one(
+    machine: Machine, missing: str
+) -> None:
+    (machine.bin / missing).unlink()
+    status, lines = machine.make('setup')
+    assert status == 0
+    told = [line for line in lines if 'Horovod' in line]
+    assert sentences(told) == 1
+    assert 'apt-get install g++' in told[0]
+    assert machine.calls() == PIP_BASE
+
+    machine.compilers()
+    assert machine.make('setup')[0] == 0
+    assert machine.calls() == PIP_HOROVOD
+
+
+def test_a_compiler_that_cannot_compile_counts_as_missing(machine: Machine) -> None:
+    machine.program('c++', '#!/bin/sh\nexit 1\n')
+    status, lines = machine.make('setup')
+    assert status == 0
+    assert 'Horovod was left out' in lines[-1]
+
+
+def test_horovod_no_leaves_horovod_out(machine: Machine) -> None:
+    assert machine.make('setup', 'HOROVOD=no')[0] == 0
+    assert machine.calls() == PIP_BASE
+
+
+def test_a_second_make_installs_nothing_and_prints_nothing(machine: Machine) -> None:
+    machine.make('setup')
+    assert machine.calls() == PIP_BASE + PIP_HOROVOD
+    assert machine.make('setup') == (0, [])
+    assert machine.calls() == []
+
+
+@pytest.mark.parametrize('name', ['setup.cfg', 'constraints.txt'])
+def test_a_change_of_the_requirements_installs_them_and_leaves_horovod(machine: Machine, name: str) -> None:
+    machine.make('setup')
+    machine.calls()
+    with (machine.clone / name).open('a') as file:
+        file.write('# changed\n')
+    assert machine.make('setup')[0] == 0
+    assert machine.calls() == PIP_BASE
+
+
+def test_another_tensorflow_builds_horovod_anew(machine: Machine) -> None:
+    machine.make('setup')
+    machine.calls()
+    path = machine.clone / 'constraints.txt'
+    path.write_text(path.read_text().replace('tensorflow-cpu==2.18.1', 'tensorflow-cpu==2.18.2'))
+    machine.make('setup')
+    assert machine.calls() == PIP_BASE + PIP_HOROVOD
+
+
+@pytest.mark.parametrize('how', ['fail', 'SIGINT', 'SIGKILL'])
+@pytest.mark.parametrize('step', range(1, 6))
+def test_a_set_up_that_stopped_midway_is_not_taken_for_done(machine: Machine, step: int, how: str) -> None:
+    trouble = machine.folder / 'trouble'
+    trouble.write_text(f'{step} {"fail" if how == "fail" else "hang"}')
+    if how == 'fail':
+        status, lines = machine.make('setup')
+        assert status != 0
+        assert re.search(r'could not (install|be built)', lines[-1])
+        assert 'run make again' in lines[-1]
+    else:
+        process = machine.start('make', 'setup')
+        wait_for((machine.folder / 'reached').exists)
+        os.killpg(process.pid, signal.Signals[how])
+        assert process.wait(timeout=60) != 0
+        process.communicate()
+    assert len(machine.calls()) == step
+
+    trouble.unlink()
+    assert machine.make('setup')[0] == 0
+    assert machine.calls() == (PIP_BASE if step <= len(PIP_BASE) else []) + PIP_HOROVOD
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_stopped_set_up_leaves_no_half_installed_package_behind(machine: Machine) -> None:
+    machine.make('setup')
+    half = machine.clone / '.venv/half-installed'
+    half.touch()
+    (machine.folder / 'trouble').write_text('2 fail')
+    machine.calls()
+    with (machine.clone / 'setup.cfg').open('a') as file:
+        file.write('# changed\n')
+    assert machine.make('setup')[0] != 0
+    assert half.exists()  # as where pip was killed while it wrote
+
+    (machine.folder / 'trouble').unlink()
+    assert machine.make('setup')[0] == 0
+    assert not half.exists()
+
+
+def test_a_clone_that_was_moved_is_set_up_anew(machine: Machine) -> None:
+    machine.make('setup')
+    machine.calls()
+    machine.clone = machine.clone.rename(machine.folder / 'a moved clone')
+    assert machine.make('setup')[0] == 0
+    assert machine.calls() == PIP_BASE + PIP_HOROVOD
+
+
+def test_a_venv_whose_python_is_gone_is_made_anew(machine: Machine) -> None:
+    machine.make('setup')
+    (machine.clone / '.venv/bin/python').unlink()
+    assert machine.make('setup')[0] == 0
+    assert (machine.clone / '.venv/bin/python').exists()
+
+
+def test_a_venv_of_the_users_own_is_not_deleted(machine: Machine) -> None:
+    own = machine.clone / '.venv/precious'
+    own.parent.mkdir()
+    own.touch()
+    status, lines = machine.make('test')
+    assert status != 0
+    assert 'was not made by make' in lines[0]
+    assert own.exists()
+
+
+def test_ci_stops_at_the_linters_where_they_find_something(machine: Machine) -> None:
+    machine.make('setup')
+    machine.calls()
+    (machine.bin / 'bash').symlink_to(str(shutil.which('bash')))
+    (machine.bin / 'env').symlink_to(str(shutil.which('env')))
+    (machine.folder / 'trouble').write_text('1 fail')
+    process = machine.start(str(machine.clone / '.ci/run'))
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert machine.calls() == ['-m ruff check .']
+
+    (machine.folder / 'trouble').unlink()
+    process = machine.start(str(machine.clone / '.ci/run'))
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert machine.calls() == ['-m ruff check .', '-m mypy', '-m pytest -m not slow and not container']
+
+
+def pins() -> dict[str, str]:
+    lines = (ROOT / 'constraints.txt').read_text().splitlines()
+    requirements = [line for line in lines if line and not line.startswith('#')]
+    assert all(re.fullmatch(r'[A-Za-z0-9_.-]+==[A-Za-z0-9.]+', line) for line in requirements)
+    found = [line.split('==') for line in requirements]
+    assert len({canonicalize_name(name) for name, _ in found}) == len(found)
+    return {canonicalize_name(name): version for name, version in found}
+
+
+def named_requirements() -> list[Requirement]:
+    """Of setup.cfg, with its extras, and what the set-up installs besides."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / 'setup.cfg')
+    texts = [parser['options']['install_requires'], *parser['options.extras_require'].values()]
+    lines = [line for text in texts for line in text.splitlines() if line and not line.startswith('#')]
+    return [Requirement(line) for line in [*lines, 'pip', 'setuptools<81', 'wheel', 'cmake<4', 'tf_keras==2.18.*']]
+
+
+def test_every_requirement_has_a_pin_that_fits_it() -> None:
+    pinned = pins()
+    for requirement in named_requirements():
+        assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, str(requirement)
+
+
+def test_what_requirements_require_has_a_pin_too() -> None:
+    """So that two set-ups a year apart install the same, on every Python that setup.cfg allows."""
+    pinned = pins()
+    todo = {canonicalize_name(requirement.name) for requirement in named_requirements()} - {'tf-keras'}
+    seen: set[str] = set()
+    while todo:
+        name = todo.pop()
+        seen.add(name)
+        try:
+            requires = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue  # for another processor or Python, or left out here: flask, horovod
+        for text in requires:
+            requirement = Requirement(text)
+            if any(applies(requirement, python) for python in ('3.10', '3.11', '3.12')):
+                todo |= {canonicalize_name(requirement.name)} - seen
+    assert sorted(seen - set(pinned)) == []
+
+
+def applies(requirement: Requirement, python: str) -> bool:
+    machine = {'python_version': python, 'python_full_version': f'{python}.0', 'extra': ''}
+    return requirement.marker is None or requirement.marker.evaluate({**machine, 'platform_machine': 'x86_64'})
+
+
+def test_no_registry_is_named_so_that_everyones_own_is_used() -> None:
+    hosts = re.compile('|'.join([r'pypi' + r'\.org', 'python' + 'hosted', 'index' + '-url', 'find' + '-links']))
+    ignored = {'.git', '.venv', '.ruff_cache', '.mypy_cache', '.pytest_cache', '__pycache__', 'build'}
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = [name for name in folders if name not in ignored and not name.endswith('.egg-info')]
+        for name in files:
+            text = (Path(folder) / name).read_text(encoding='utf-8', errors='ignore')
+            assert not hosts.search(text), Path(folder) / name
