@@ -321,6 +321,15 @@ def test_a_venv_whose_python_is_gone_is_made_anew(machine: Machine) -> None:
     assert (machine.clone / '.venv/bin/python').exists()
 
 
+def test_a_venv_whose_python_was_upgraded_under_it_is_made_anew(machine: Machine) -> None:
+    machine.make('setup')
+    machine.python('python3', (3, 12))
+    shutil.copy(machine.bin / 'python3', machine.clone / '.venv/bin/python')
+    machine.calls()
+    assert machine.make('setup')[0] == 0
+    assert machine.calls() == PIP_BASE + PIP_HOROVOD
+
+
 def test_a_venv_of_the_users_own_is_not_deleted(machine: Machine) -> None:
     own = machine.clone / '.venv/precious'
     own.parent.mkdir()

@@ -55,6 +55,12 @@ examine() {
     problem="$problem make PYTHON=/path/to/python3.12 and the target."
 }
 
+# Whether .venv is done, made in this folder of a Python of identity $1, and still has it.
+is_made_of() {
+    [ "$(head -n 2 $venv/ready 2>/dev/null)" = "$(printf '%s\n' "$PWD" "$1")" ] &&
+        [ "$(identity $venv/bin/python)" = "$1" ]
+}
+
 # Sets `python` and `system`, or fails with what is wrong with the Python that comes nearest.
 choose_python() {
     if [ -n "${PYTHON:-}" ]; then
@@ -65,7 +71,8 @@ choose_python() {
     fi
     told=
     # A .venv that is done stays with its Python, whatever was installed since.
-    [ "$(head -n 1 $venv/ready 2>/dev/null)" = "$PWD" ] && own=$venv/bin/python || own=
+    own=
+    ! is_made_of "$(identity $venv/bin/python)" || own=$venv/bin/python
     for python in $own python3 python3.12 python3.11 python3.10; do
         examine "$python"
         [ -n "$problem" ] || return 0
@@ -135,8 +142,7 @@ mark() {
 
 set_up() {
     wanted=$(printf '%s\n' "$PWD" "$system" && cksum setup.cfg pyproject.toml constraints.txt tools/setup_venv.sh)
-    if [ "$(head -n 2 $venv/ready 2>/dev/null)" = "$(printf '%s\n' "$PWD" "$system")" ] &&
-        [ "$(identity $venv/bin/python)" = "$system" ]; then
+    if is_made_of "$system"; then
         [ "$(cat $venv/ready)" != "$wanted" ] || return 0
         echo "Bringing $venv up to date."
     else
