@@ -11,7 +11,7 @@
 #   HOROVOD=no  leave Horovod out
 #   CC, CXX     the compilers for Horovod
 set -eu
-cd "$(dirname "$0")/.."
+cd -P "$(dirname "$0")/.."
 # What would install elsewhere than in .venv, take packages from elsewhere, or make Horovod's build a part of this make.
 unset PYTHONHOME PYTHONPATH PIP_PREFIX PIP_TARGET PIP_USER MAKEFLAGS MAKELEVEL MFLAGS
 
@@ -86,8 +86,9 @@ choose_python() {
 
 make_venv() {
     echo "Setting up $venv with $python ($system): minutes, once."
-    rm -rf $venv
-    mkdir $venv
+    # What says that this folder is ours goes last, in case this is interrupted.
+    [ ! -e $venv ] || find $venv -mindepth 1 ! -name made-by-make -delete
+    mkdir -p $venv
     echo 'This folder is deleted and made anew by make.' > $venv/made-by-make
     "$python" -m venv $venv
 }
@@ -95,7 +96,8 @@ make_venv() {
 pip_install() {
     # Lines of progress on a terminal; errors alone elsewhere.
     [ -t 1 ] || set -- --quiet "$@"
-    PYTHONWARNINGS=ignore $venv/bin/python -m pip install --disable-pip-version-check --no-input --constraint constraints.txt "$@"
+    set -- --disable-pip-version-check --no-input --constraint constraints.txt "$@"
+    PYTHONWARNINGS=ignore $venv/bin/python -m pip install "$@"
 }
 
 install_all_but_horovod() {
