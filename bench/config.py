@@ -54,11 +54,6 @@ def option(
     )
 
 
-def group() -> Any:
-    """A dataclass field that holds a group of options with their defaults."""
-    return dataclasses.field(metadata={'group': True})
-
-
 @dataclasses.dataclass(frozen=True)
 class NetworkOptions:
     """The network"""
@@ -66,7 +61,10 @@ class NetworkOptions:
     model: str = option('vgg_16', 'The network; `models` lists them.', aliases=('model_name',))
     batch_size: int | None = option(None, "Images in a step; the network's own default where not given.", minimum=1)
     image_size: int | None = option(
-        None, "Height and width of the images; the network's own where not given.", minimum=1, aliases=('train_image_size',)
+        None,
+        "Height and width of the images; the network's own where not given.",
+        minimum=1,
+        aliases=('train_image_size',),
     )
     num_classes: int | None = option(
         None, "Classes of the last layer; 1001, or the dataset's number of classes, where not given.", minimum=2
@@ -86,9 +84,7 @@ class StepOptions:
     forward_only: bool = option(False, 'Time inference: frozen graph, batch norm folded, no gradients.')
     xla: bool = option(False, 'Compile the step with XLA.')
     optimizer: str = option('sgd', 'How weights are updated.', choices=('sgd', 'momentum', 'rmsprop', 'adam'))
-    learning_rate: float = option(
-        0.01, 'The (initial) learning rate.', above=0, aliases=('init_learning_rate',)
-    )
+    learning_rate: float = option(0.01, 'The (initial) learning rate.', above=0, aliases=('init_learning_rate',))
     learning_rate_decay_type: str = option(
         'fixed', 'How the learning rate falls.', choices=('fixed', 'exponential', 'polynomial')
     )
@@ -122,7 +118,10 @@ class DataOptions:
         None, 'Folder of TFRecord shards; synthetic images where not given.', aliases=('dataset_dir',)
     )
     data_name: str = option(
-        'imagenet', 'What is in data_dir; `folder` is what `convert` wrote.', aliases=('dataset_name',), choices=datasets.names()
+        'imagenet',
+        'What is in data_dir; `folder` is what `convert` wrote.',
+        aliases=('dataset_name',),
+        choices=datasets.names(),
     )
     data_subset: str = option(
         'train', 'Which shards.', aliases=('dataset_split_name',), choices=('train', 'validation')
@@ -138,8 +137,12 @@ class DataOptions:
 class TimingOptions:
     """The measurement"""
 
-    num_batches: int | None = option(None, 'Steps to measure; until the 95 % interval is within 1 % where not given.', minimum=1)
-    num_warmup_batches: int | None = option(None, 'Steps before the measurement; until steady where not given.', minimum=0)
+    num_batches: int | None = option(
+        None, 'Steps to measure; until the 95 % interval is within 1 % where not given.', minimum=1
+    )
+    num_warmup_batches: int | None = option(
+        None, 'Steps before the measurement; until steady where not given.', minimum=0
+    )
     max_seconds: float = option(60.0, 'Longest measurement where num_batches is not given.', above=0)
     display_every: int = option(10, 'Steps between printed lines.', minimum=1)
 
@@ -166,12 +169,12 @@ class OutputOptions:
 class BenchmarkConfig:
     """One timed run of one network."""
 
-    network: NetworkOptions = group()
-    step: StepOptions = group()
-    data: DataOptions = group()
-    timing: TimingOptions = group()
-    threads: ThreadOptions = group()
-    output: OutputOptions = group()
+    network: NetworkOptions = dataclasses.field(metadata={'group': True})
+    step: StepOptions = dataclasses.field(metadata={'group': True})
+    data: DataOptions = dataclasses.field(metadata={'group': True})
+    timing: TimingOptions = dataclasses.field(metadata={'group': True})
+    threads: ThreadOptions = dataclasses.field(metadata={'group': True})
+    output: OutputOptions = dataclasses.field(metadata={'group': True})
 
     def problems(self, capabilities: Callable[[], Capabilities]) -> list[str]:
         """All that keeps this run from being done here, each as a sentence; empty where it can be.
@@ -184,6 +187,29 @@ class BenchmarkConfig:
         found += self._data_problems()
         found += result_dir_problems(self.output.result_dir)
         return found
+
+    def resolved(
+        self, network: registry.Network, dataset: datasets.Dataset | None, usable_cpus: int
+    ) -> BenchmarkConfig:
+        """The same run with every default that depends on the network, the data or the machine filled in."""
+        return dataclasses.replace(
+            self,
+            network=dataclasses.replace(
+                self.network,
+                model=network.name,
+                batch_size=self.network.batch_size or network.batch_size,
+                image_size=self.network.image_size or network.image_size,
+                num_classes=self.network.num_classes or (dataset.num_classes if dataset else 1001),
+            ),
+            data=dataclasses.replace(
+                self.data, datasets_num_private_threads=self.data.datasets_num_private_threads or usable_cpus
+            ),
+            threads=dataclasses.replace(
+                self.threads,
+                num_intra_threads=self.threads.num_intra_threads or usable_cpus,
+                num_inter_threads=self.threads.num_inter_threads or 1,
+            ),
+        )
 
     def _data_problems(self) -> list[str]:
         found = []
@@ -213,23 +239,21 @@ class ModelsConfig:
 def network_problems(network: NetworkOptions) -> list[str]:
     """What is wrong with the choice of network."""
     try:
-        registry.get(network.model)
-    except errors.BenchError as error:
-        return [str(error)]
-    return []
+        found = registry.get(network.model)
+    except errors.UsageError as error:
+        return list(error.problems)
+    return found.size_problems(network.image_size or found.image_size)
 
 
 def _precision_problems(network: NetworkOptions, capabilities: Callable[[], Capabilities]) -> list[str]:
     found = []
     if network.data_format == 'NCHW' and not capabilities().onednn:
         found.append(
-            "--data_format=NCHW needs oneDNN, which is off here: TensorFlow's own kernels compute convolutions on the CPU "
+            "--data_format=NCHW needs oneDNN, which is off here: TensorFlow's own kernels compute convolutions on CPUs "
             f'in NHWC only. ({capabilities().onednn_reason}) Use --data_format=NHWC, or set TF_ENABLE_ONEDNN_OPTS=1.'
         )
     if network.precision == 'bf16' and not capabilities().bf16:
-        found.append(
-            f'--precision=bf16 would bring nothing here: {capabilities().bf16_reason} Use --precision=fp32.'
-        )
+        found.append(f'--precision=bf16 would bring nothing here: {capabilities().bf16_reason} Use --precision=fp32.')
     return found
 
 

@@ -1,0 +1,1 @@
+"""What this machine and this TensorFlow build are: facts for the record, defaults for a run."""

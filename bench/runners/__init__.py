@@ -1,0 +1,1 @@
+"""How a run is done: the step's graph, its timing, and the processes that do it."""

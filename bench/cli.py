@@ -1,0 +1,105 @@
+"""The commands: which words start which module. Imports nothing slow: what computes is imported when it is started."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from bench import __version__, config, flags
+from bench.errors import BenchError, UsageError, nearest
+from bench.machine import capabilities
+from bench.models import registry
+
+
+@dataclasses.dataclass(frozen=True)
+class _Command:
+    """A command: the class of its config, the function (config, words) -> exit status that does it, and its job."""
+
+    config_class: Any
+    function: str
+    job: str
+
+
+COMMANDS = {
+    'benchmark': _Command(config.BenchmarkConfig, 'bench.runners.local:run', 'time training steps, inference or input'),
+    'models': _Command(config.ModelsConfig, 'bench.models.listing:run', 'the networks, with size and multiply-adds'),
+}
+_DEFAULT = 'benchmark'
+
+
+def entry() -> None:
+    """The installed script's start."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(words: Sequence[str]) -> int:
+    """Does what the words ask for and gives the exit status: 0 done, 1 failed or interrupted, 2 wrong usage."""
+    try:
+        return _main(list(words))
+    except UsageError as error:
+        for problem in error.problems:
+            print(f'error: {problem}', file=sys.stderr)
+        return error.exit_status
+    except BenchError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print('interrupted: nothing was measured.', file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Whoever read our output (a pager, `head`) went away; that is no failure of the run.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        return 1
+
+
+def _main(words: list[str]) -> int:
+    if words and words[0] == '--version':
+        print(f'tf-bench {__version__}')
+        return 0
+    name = words.pop(0) if words and not words[0].startswith('-') else None
+    wants_help = any(word in ('--help', '-h', '-help', '--helpfull') for word in words)
+    if name == 'help' or (name is None and wants_help):
+        print(_help())
+        return 0
+    if name is not None and name not in COMMANDS:
+        raise UsageError([_no_such_command(name)])
+    command = COMMANDS[name or _DEFAULT]
+    if wants_help:
+        print(f'run_benchmark.py {name}: {command.job}\n{flags.describe(command.config_class)}')
+        return 0
+    settings, problems = flags.parse(command.config_class, words, 'run_benchmark.py')
+    problems += settings.problems(capabilities.detect)
+    if problems:
+        raise UsageError(problems)
+    module, _, function = command.function.partition(':')
+    return getattr(importlib.import_module(module), function)(settings, [*([name] if name else []), *words])
+
+
+def _no_such_command(name: str) -> str:
+    if registry.matching(name):
+        return f'{name} is a network, not a command. To time it: run_benchmark.py --model={name}'
+    hint = nearest(name, COMMANDS) or f' There are: {", ".join(COMMANDS)}.'
+    return f'{name!r} is no command.{hint}'
+
+
+def _help() -> str:
+    lines = [
+        'Times convolutional networks on this machine.',
+        '',
+        '  run_benchmark.py --model=vgg_16                         training steps on synthetic images',
+        '  run_benchmark.py --model=vgg_16 --forward_only          inference',
+        '  run_benchmark.py --model=resnet_v1_50 --precision=bf16  in bfloat16',
+        '',
+        'Usage: run_benchmark.py [command] --flags',
+        '',
+        *(f'  {name:<12}{command.job}' for name, command in COMMANDS.items()),
+        '',
+        f'Without a command: {_DEFAULT}, whose flags are below; `run_benchmark.py COMMAND --help` shows others.',
+        'Exit status: 0 done, 1 failed or interrupted, 2 wrong usage.',
+        flags.describe(COMMANDS[_DEFAULT].config_class),
+    ]
+    return '\n'.join(lines)

@@ -1,0 +1,186 @@
+"""The words of the command line: absl flags made from config's fields, and a config made from the words.
+
+A command has exactly the flags of its config; every problem with the words is found before any is reported.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+from absl import flags as absl_flags
+
+from bench.errors import UsageError, nearest
+
+Config = TypeVar('Config')
+
+# Flags of the programs that people come from, which have no meaning here, and what to do instead.
+_ELSEWHERE = {
+    'device': 'Leave it out: the networks are computed on the CPU.',
+    'local_parameter_device': 'Leave it out: the networks are computed on the CPU.',
+    'num_gpus': 'Leave it out: the networks are computed on the CPU.',
+    'mkl': 'oneDNN is on where the processor gains from it; TF_ENABLE_ONEDNN_OPTS=0 in the environment turns it off.',
+    'use_fp16': '--precision=bf16 is the 16-bit arithmetic of CPUs.',
+    'batch_group_size': 'Leave it out: the pipeline prefetches by itself.',
+    'nodistortions': '--forward_only reads pictures without distortions.',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Invalid:
+    """Stands for a value that could not be understood, until all of them are reported."""
+
+    problem: str
+
+
+class _Parser(absl_flags.ArgumentParser):
+    """Understands one option's value, or gives an _Invalid: absl would stop at the first that is wrong."""
+
+    def __init__(self, field: dataclasses.Field[Any], kind: type) -> None:
+        super().__init__()
+        self._field = field
+        self._kind = kind
+
+    def parse(self, argument: Any) -> Any:
+        if argument is None or isinstance(argument, _Invalid) or argument == self._field.default:
+            return argument
+        text = str(argument)
+        flag = f'--{self._field.name}={text}'
+        if self._kind is bool:
+            if text.lower() not in ('true', 'false', '1', '0', 't', 'f'):
+                return _Invalid(f'{flag}: true or false is expected.')
+            return text.lower() in ('true', '1', 't')
+        if self._kind is str:
+            choices = self._field.metadata['choices']
+            if choices and text not in choices:
+                hint = nearest(text, choices) or nearest(text.upper(), choices) or nearest(text.lower(), choices)
+                return _Invalid(f'{flag}: one of {", ".join(choices)} is expected.{hint}')
+            return text
+        try:
+            number = self._kind(text)
+        except ValueError:
+            what = 'a whole number' if self._kind is int else 'a number'
+            return _Invalid(f'{flag}: {what} is expected.')
+        return self._within_limits(flag, number)
+
+    def _within_limits(self, flag: str, number: float) -> Any:
+        limits = self._field.metadata
+        if limits['minimum'] is not None and not number >= limits['minimum']:
+            return _Invalid(f'{flag}: {limits["minimum"]} or more is expected.')
+        if limits['above'] is not None and not number > limits['above']:
+            return _Invalid(f'{flag}: more than {limits["above"]} is expected.')
+        maximum = limits['maximum']
+        if (maximum is not None and not number <= maximum) or number in (float('inf'), float('-inf')):
+            return _Invalid(f'{flag}: at most {"a finite number" if maximum is None else maximum} is expected.')
+        return number
+
+
+def parse(config_class: type[Config], words: Sequence[str], program: str) -> tuple[Config, list[str]]:
+    """The config that the words ask for, and every unknown flag, stray word and bad value among them.
+
+    What could not be understood has its default in the config, so that the rest of it can be looked at as well.
+
+    Raises:
+      UsageError: a flag at the end has no value.
+    """
+    values = absl_flags.FlagValues()
+    values.set_gnu_getopt(True)
+    options = list(_options(config_class))
+    for field, kind in options:
+        values[field.name] = absl_flags.Flag(
+            _Parser(field, kind), None, field.name, field.default, field.metadata['text'], boolean=kind is bool
+        )
+        for alias in field.metadata['aliases']:
+            absl_flags.DEFINE_alias(alias, field.name, values)
+    try:
+        rest = values([program, *words], known_only=True)[1:]
+    except absl_flags.Error as error:
+        raise UsageError([f'{error}.']) from None
+    known = [name for field, _ in options for name in (field.name, *field.metadata['aliases'])]
+    positional = next((field.name for field, _ in options if field.metadata['positional']), None)
+    given = {field.name: values[field.name].value for field, _ in options}
+    if positional and rest and not rest[0].startswith('-'):
+        given[positional] = rest.pop(0)
+    problems = [_stray(word, known) for word in rest]
+    problems += [value.problem for value in given.values() if isinstance(value, _Invalid)]
+    for field, _ in options:
+        if isinstance(given[field.name], _Invalid):
+            given[field.name] = field.default
+    return _make(config_class, given), problems
+
+
+def _stray(word: str, known: list[str]) -> str:
+    if not word.startswith('-'):
+        return f'{word!r} is a stray word: every option is written --name=value.{nearest(word, known)}'
+    name = word.lstrip('-').partition('=')[0]
+    hint = f' {_ELSEWHERE[name]}' if name in _ELSEWHERE else nearest(name, known)
+    return f'--{name} is no flag of this command.{hint}'
+
+
+def _options(config_class: type) -> Iterator[tuple[dataclasses.Field[Any], type]]:
+    """Every option of a config class, those of its groups included, with int, float, str or bool."""
+    hints = typing.get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        kind = hints[field.name]
+        if field.metadata.get('group'):
+            yield from _options(kind)
+        else:
+            kinds = [part for part in typing.get_args(kind) if part is not type(None)] or [kind]
+            yield field, kinds[0]
+
+
+def _make(config_class: type[Config], given: dict[str, Any]) -> Config:
+    hints = typing.get_type_hints(config_class)
+    arguments = {}
+    for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
+        is_group = field.metadata.get('group')
+        arguments[field.name] = _make(hints[field.name], given) if is_group else given[field.name]
+    return config_class(**arguments)
+
+
+def words(config: Any) -> list[str]:
+    """The command line that gives this config: a flag for each option that is not its default."""
+    found = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.metadata.get('group'):
+            found += words(value)
+        elif value != field.default:
+            found.append(f'--{field.name}={str(value).lower() if isinstance(value, bool) else value}')
+    return found
+
+
+def describe(config_class: type) -> str:
+    """The flags of a command, for --help, by group."""
+    hints = typing.get_type_hints(config_class)
+    kinds = [(field.name, kind) for field, kind in _options(config_class)]
+    lines: list[str] = []
+    for field in dataclasses.fields(config_class):
+        if field.metadata.get('group'):
+            lines += ['', f'{(hints[field.name].__doc__ or "").strip()}:']
+            lines += [line for option, kind in _options(hints[field.name]) for line in _describe_option(option, kind)]
+        elif field.metadata:
+            lines += _describe_option(field, dict(kinds)[field.name])
+    return '\n'.join(lines)
+
+
+def _describe_option(field: dataclasses.Field[Any], kind: type) -> list[str]:
+    choices = field.metadata['choices']
+    value = (
+        ''
+        if kind is bool
+        else '=' + ('|'.join(choices) if choices else {'str': 'WORD', 'int': 'N'}.get(kind.__name__, 'X'))
+    )
+    text = field.metadata['text']
+    if kind is not bool and field.default is not None:
+        text += f' [{field.default}]'
+    if field.metadata['aliases']:
+        text += f' Also --{", --".join(field.metadata["aliases"])}.'
+    name = f'  --{field.name}{value}'
+    wrapped = textwrap.wrap(text, 78)
+    if len(name) < 34:
+        return [f'{name:<34}{wrapped[0]}', *(' ' * 34 + line for line in wrapped[1:])]
+    return [name, *(' ' * 34 + line for line in wrapped)]

@@ -1,0 +1,198 @@
+"""The record of a run: what was asked, on what machine, every step's duration, the answer. One JSON file a run.
+
+The fields, their units and meanings are in record.schema.json beside this file, against which tests validate records.
+A change that a reader of old records would notice raises SCHEMA_VERSION.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis import statistics
+from bench import __version__
+from bench.errors import BenchError
+
+SCHEMA_VERSION = 1
+
+Json = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Worker:
+    """One process's part of a run; a run on one machine without workers has exactly one.
+
+    Attributes:
+      rank: from 0.
+      host, pid: where it ran.
+      warmup_seconds, step_seconds: each step's duration.
+      losses: each measured step's loss, where there is one and it is finite.
+      peak_memory_bytes: the process's largest resident set.
+    """
+
+    rank: int
+    host: str
+    pid: int
+    warmup_seconds: Sequence[float]
+    step_seconds: Sequence[float]
+    losses: Sequence[float | None]
+    peak_memory_bytes: int
+
+
+def fingerprint(facts: Mapping[str, Any]) -> str:
+    """The same 16 letters for the same facts, so that records of equal machines or builds are found."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def throughput(step_seconds: Sequence[float], images_per_step: int) -> Json | None:
+    """Images/sec with its interval, or None where no step was measured; low and high are None for too few steps."""
+    if not step_seconds:
+        return None
+    interval = statistics.throughput_interval(step_seconds, images_per_step)
+    return {
+        'images_per_second': interval.estimate,
+        'low': interval.low,
+        'high': interval.high,
+        'confidence': interval.confidence,
+    }
+
+
+def step_times(step_seconds: Sequence[float]) -> Json | None:
+    """Median, 95th and 99th percentile of the steps' durations in seconds, or None where no step was measured."""
+    if not step_seconds:
+        return None
+    return {name: statistics.quantile(step_seconds, q) for name, q in (('median', 0.5), ('p95', 0.95), ('p99', 0.99))}
+
+
+def work(multiply_adds: int, training: bool, images_per_second: float, matrix_rate: float) -> Json:
+    """What fraction of the machine's matrix-product rate the network's arithmetic reached.
+
+    A multiply-add is 2 operations forward; training also has the products for the gradients of weights and inputs,
+    which makes 6.
+
+    Args:
+      multiply_adds: of one image's forward pass.
+      matrix_rate: operations per second of one large matrix product on the same threads in the same type.
+    """
+    operations = 6 if training else 2
+    rate = multiply_adds * operations * images_per_second
+    return {
+        'multiply_adds_per_image': multiply_adds,
+        'operations_per_multiply_add': operations,
+        'gflops': rate / 1e9,
+        'matrix_product_gflops': matrix_rate / 1e9,
+        'fraction': rate / matrix_rate,
+    }
+
+
+def assemble(
+    *,
+    started: datetime.datetime,
+    ended: Json,
+    command: Sequence[str],
+    repeat: str,
+    config: Any,
+    machine: Json,
+    build: Json,
+    environment: Mapping[str, str],
+    workers: Sequence[Worker],
+    images_per_step: int,
+    achieved: Json | None,
+    warnings: Sequence[Json],
+) -> Json:
+    """The record as it is written; see record.schema.json for the fields."""
+    step_seconds = workers[0].step_seconds if workers else ()
+    return {
+        'schema_version': SCHEMA_VERSION,
+        'program': {'name': 'tf-bench', 'version': __version__},
+        'started': started.isoformat(timespec='milliseconds'),
+        'ended': ended,
+        'command': ['run_benchmark.py', *command],
+        'repeat': repeat,
+        'config': dataclasses.asdict(config),
+        'machine': machine,
+        'machine_fingerprint': fingerprint(machine),
+        'build': build,
+        'build_fingerprint': fingerprint(build),
+        'environment': dict(environment),
+        'images_per_step': images_per_step,
+        'workers': [dataclasses.asdict(worker) for worker in workers],
+        'throughput': throughput(step_seconds, images_per_step),
+        'step_seconds': step_times(step_seconds),
+        'work': achieved,
+        'warnings': list(warnings),
+    }
+
+
+def write(record: Json, result_dir: str, name: str) -> Path:
+    """Writes `<name>.json`, or `<name>-2.json` and so on where there is one already, and gives its path.
+
+    The file appears whole or not at all, and never takes another's place.
+
+    Raises:
+      BenchError: it cannot be written; nothing is left behind.
+    """
+    folder = Path(result_dir)
+    text = json.dumps(record, indent=1, allow_nan=False) + '\n'
+    temporary = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile('w', dir=folder, prefix='.record-', delete=False) as file:
+            temporary = Path(file.name)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        return _take_free_name(temporary, folder, name)
+    except OSError as error:
+        raise BenchError(
+            f'The record could not be written to {folder}: {error.strerror}. '
+            'Make room or name another folder with --result_dir=, and run again.'
+        ) from None
+    finally:
+        if temporary:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def read(path: Path) -> Json:
+    """A record from its file.
+
+    Raises:
+      BenchError: it is no record, or one of a later schema.
+    """
+    try:
+        record = json.loads(path.read_text())
+        version = record['schema_version']
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchError(f'{path} is no record of a run: {error}.') from None
+    if version > SCHEMA_VERSION:
+        raise BenchError(f'{path} has schema version {version}; this program reads up to {SCHEMA_VERSION}. Update it.')
+    return record
+
+
+def _take_free_name(temporary: Path, folder: Path, name: str) -> Path:
+    number = 1
+    while True:
+        path = folder / (f'{name}.json' if number == 1 else f'{name}-{number}.json')
+        try:
+            # A hard link, unlike a rename, fails where the name is taken.
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,130 @@
+"""The command `benchmark` in one process: facts, step, measurement, record, summary."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import shlex
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import flags, record
+from bench.config import BenchmarkConfig
+from bench.data import datasets
+from bench.errors import BenchError
+from bench.machine import capabilities, cpu, memory
+from bench.models import registry
+from bench.runners import summary, timing
+from bench.runners.stop import StopRequest
+from bench.screen import Screen
+
+
+def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
+    """Measures, writes the record, prints the summary.
+
+    Args:
+      words: of the command line, for the record.
+
+    Returns:
+      The exit status: 0, or 1 where the run was interrupted.
+
+    Raises:
+      BenchError: the run failed; what was measured until then is in a record.
+    """
+    network = registry.get(config.network.model)
+    data = config.data
+    dataset = datasets.load(data.data_name, data.data_subset, Path(data.data_dir)) if data.data_dir else None
+    config = config.resolved(network, dataset, cpu.usable_cpus())
+    with Screen(to_stderr=config.output.json) as screen:
+        screen.progress('loading TensorFlow')
+        _quiet_tensorflow()
+        # Only here, because it takes seconds: everything that can be refused has been.
+        from bench.runners import execution
+
+        started = datetime.datetime.now(datetime.timezone.utc)
+        with StopRequest() as stop:
+            seen = execution.execute(config, network, dataset, screen, lambda: stop.requested)
+        written = _record(config, words, started, seen)
+        path = record.write(written, config.output.result_dir, _name(config, started))
+        summary.show(written, path, screen)
+    if config.output.json:
+        print(path.read_text(), end='')
+    if seen.error:
+        raise BenchError(seen.error)
+    return 1 if written['ended']['status'] == 'interrupted' else 0
+
+
+def _quiet_tensorflow() -> None:
+    """Keeps TensorFlow's chatter from the screen, unless the user's environment asks for it."""
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    warnings.filterwarnings('ignore', module='tensorflow|tf_keras|tf_slim')
+
+
+def _record(config: BenchmarkConfig, words: Sequence[str], started: datetime.datetime, seen: Any) -> record.Json:
+    from bench.machine import tensorflow_build
+
+    measured: timing.Measurement | None = seen.measurement
+    worker = record.Worker(
+        rank=0,
+        host=platform.node(),
+        pid=os.getpid(),
+        warmup_seconds=measured.warmup_seconds if measured else (),
+        step_seconds=measured.step_seconds if measured else (),
+        losses=measured.losses if measured else (),
+        peak_memory_bytes=memory.peak_bytes(),
+    )
+    rate = record.throughput(worker.step_seconds, config.network.batch_size or 0)
+    achieved = (
+        record.work(seen.multiply_adds, not config.step.forward_only, rate['images_per_second'], seen.matrix_rate)
+        if rate and seen.matrix_rate
+        else None
+    )
+    return record.assemble(
+        started=started,
+        ended=_ended(measured, seen.error),
+        command=words,
+        repeat=shlex.join(['run_benchmark.py', *flags.words(config)]),
+        config=config,
+        machine={'cpu': cpu.facts(), 'memory': memory.facts()},
+        build=tensorflow_build.facts(),
+        environment=tensorflow_build.environment(),
+        workers=[worker],
+        images_per_step=config.network.batch_size or 0,
+        achieved=achieved,
+        warnings=[*_machine_warnings(), *(timing.warnings(measured) if measured else [])],
+    )
+
+
+def _machine_warnings() -> list[record.Json]:
+    """What the user should know of the machine before believing the number."""
+    found = capabilities.detect()
+    if found.onednn:
+        return []
+    return [
+        {
+            'code': 'onednn_off',
+            'text': f'oneDNN is off: {found.onednn_reason} Set TF_ENABLE_ONEDNN_OPTS=1 to see what it brings.',
+        }
+    ]
+
+
+def _ended(measured: timing.Measurement | None, error: str | None) -> record.Json:
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='milliseconds')
+    if error:
+        return {'time': now, 'status': 'failed', 'reason': error}
+    assert measured is not None, 'without an error there is a measurement'
+    status = 'interrupted' if measured.end == 'interrupted' else 'completed'
+    return {'time': now, 'status': status, 'reason': measured.end}
+
+
+def _name(config: BenchmarkConfig, started: datetime.datetime) -> str:
+    network, job = config.network, 'train'
+    if config.data.input_only:
+        job = 'input'
+    elif config.step.forward_only:
+        job = 'infer'
+    parts = (started.strftime('%Y%m%dT%H%M%SZ'), network.model, job, network.data_format, network.precision)
+    return '_'.join((*(part.lower() for part in parts[1:]), f'b{network.batch_size}', parts[0]))

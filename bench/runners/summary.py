@@ -1,0 +1,75 @@
+"""The few lines after a run that say what it found; all of it comes from the record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.record import Json
+from bench.screen import Screen
+
+_ENDS = {
+    'num_batches': 'as many as were asked for',
+    'precise': 'until the interval was within 1 %',
+    'max_seconds': '--max_seconds was reached before the interval was within 1 %',
+    'interrupted': 'interrupted',
+}
+
+
+def show(record: Json, path: Path, screen: Screen) -> None:
+    """Prints the summary of a record that was written to `path`."""
+    for label, text in _lines(record):
+        screen.line(f'{label:<12}{text}')
+    screen.line(f'{"record":<12}{path}')
+    for warning in record['warnings']:
+        screen.line(f'warning: {warning["text"]}')
+
+
+def _lines(record: Json) -> list[tuple[str, str]]:
+    config = record['config']
+    network, step, data = config['network'], config['step'], config['data']
+    job = 'input alone' if data['input_only'] else 'inference' if step['forward_only'] else 'training'
+    source = data['data_dir'] or 'synthetic images'
+    size = network['image_size']
+    lines = [
+        (
+            'run',
+            f'{network["model"]}, {job}, batch {network["batch_size"]} of {size}x{size}, {network["data_format"]}, '
+            f'{network["precision"]}{", XLA" if step["xla"] else ""}, {source}',
+        )
+    ]
+    if record['throughput']:
+        lines += [('throughput', _throughput(record)), ('step time', _step_times(record))]
+    if record['work']:
+        work = record['work']
+        lines.append(
+            (
+                'machine',
+                f'{work["gflops"]:.1f} GFLOP/s, {100 * work["fraction"]:.0f} % of what one large matrix product in '
+                f'{network["precision"]} reaches here ({work["matrix_product_gflops"]:.0f})',
+            )
+        )
+    threads = config['threads']
+    memory = max((worker['peak_memory_bytes'] for worker in record['workers']), default=0)
+    lines += [
+        ('memory', f'{memory / 2**30:.2f} GiB at the most'),
+        ('threads', f'{threads["num_intra_threads"]} within an operation, {threads["num_inter_threads"]} between'),
+    ]
+    return lines
+
+
+def _throughput(record: Json) -> str:
+    rate = record['throughput']
+    text = f'{rate["images_per_second"]:.2f} images/sec'
+    if rate['low'] is not None:
+        half = (rate['high'] - rate['low']) / 2 / rate['images_per_second']
+        text += f', {100 * rate["confidence"]:.0f} % interval {rate["low"]:.2f} to {rate["high"]:.2f}'
+        text += f' (+/- {100 * half:.1f} %)'
+    else:
+        text += ', too few steps for an interval'
+    steps = len(record['workers'][0]['step_seconds'])
+    return f'{text}; {steps} steps, {_ENDS[record["ended"]["reason"]]}'
+
+
+def _step_times(record: Json) -> str:
+    times = record['step_seconds']
+    return f'{1e3 * times["median"]:.1f} ms median, {1e3 * times["p95"]:.1f} p95, {1e3 * times["p99"]:.1f} p99'

@@ -1,0 +1,55 @@
+"""What a person sees while a command works: lines, and on a terminal one live line of progress below them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+# Drawing takes a millisecond or so; more often would cost the measurement something.
+_SECONDS_BETWEEN_DRAWINGS = 0.5
+
+
+class Screen:
+    """Lines go to standard output, or to standard error where standard output belongs to JSON.
+
+    Used as a context manager, so that the terminal is left as it was found.
+    """
+
+    def __init__(self, *, to_stderr: bool = False) -> None:
+        self._stream = sys.stderr if to_stderr else sys.stdout
+        self._live: Any = None
+        self._drawn = 0.0
+
+    def __enter__(self) -> Screen:
+        if self._stream.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(console=Console(file=self._stream), auto_refresh=False, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+            self._live = None
+
+    def line(self, text: str) -> None:
+        """Prints a line, exactly as it is where the output is no terminal."""
+        if self._live:
+            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def progress(self, text: str) -> None:
+        """Shows what is going on, on a terminal alone."""
+        if not self._live:
+            return
+        now = time.monotonic()
+        if now - self._drawn >= _SECONDS_BETWEEN_DRAWINGS:
+            self._live.update(text, refresh=True)
+            self._drawn = now
