@@ -169,12 +169,12 @@ class OutputOptions:
 class BenchmarkConfig:
     """One timed run of one network."""
 
-    network: NetworkOptions = dataclasses.field(metadata={'group': True})
-    step: StepOptions = dataclasses.field(metadata={'group': True})
-    data: DataOptions = dataclasses.field(metadata={'group': True})
-    timing: TimingOptions = dataclasses.field(metadata={'group': True})
-    threads: ThreadOptions = dataclasses.field(metadata={'group': True})
-    output: OutputOptions = dataclasses.field(metadata={'group': True})
+    network: NetworkOptions = dataclasses.field(default_factory=NetworkOptions, metadata={'group': True})
+    step: StepOptions = dataclasses.field(default_factory=StepOptions, metadata={'group': True})
+    data: DataOptions = dataclasses.field(default_factory=DataOptions, metadata={'group': True})
+    timing: TimingOptions = dataclasses.field(default_factory=TimingOptions, metadata={'group': True})
+    threads: ThreadOptions = dataclasses.field(default_factory=ThreadOptions, metadata={'group': True})
+    output: OutputOptions = dataclasses.field(default_factory=OutputOptions, metadata={'group': True})
 
     def problems(self, capabilities: Callable[[], Capabilities]) -> list[str]:
         """All that keeps this run from being done here, each as a sentence; empty where it can be.

@@ -1,0 +1,107 @@
+"""The command line, driven as people drive it: what is refused, with which words, and how little is loaded for that."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The program as a process."""
+    import os
+
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'run_benchmark.py'), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ('words', 'told'),
+    [
+        (['--model=vgg_17'], ['--model=vgg_17', 'Did you mean vgg_16?']),
+        (['--model=resnet50'], ['tf_cnn_benchmarks', 'resnet_v1_50']),
+        (['vgg_16'], ['run_benchmark.py --model=vgg_16']),
+        (['benchmrk'], ['Did you mean benchmark?']),
+        (['--batch_size=0'], ['--batch_size=0: 1 or more']),
+        (['--batch_size=ten'], ['--batch_size=ten: a whole number']),
+        (['--num_batches=-3'], ['--num_batches=-3: 1 or more']),
+        (['--max_seconds=inf'], ['--max_seconds=inf']),
+        (['--learning_rate=nan'], ['--learning_rate=nan']),
+        (['--data_format=nchw'], ['NHWC, NCHW', 'Did you mean NCHW?']),
+        (['--batchsize=4'], ['--batchsize is no flag', 'Did you mean batch_size?']),
+        (['--forward_only=maybe'], ['true or false']),
+        (['--model=lenet', 'extra'], ["'extra' is a stray word"]),
+        (['--model'], ['--model']),
+        (['--device=cpu'], ['Leave it out']),
+        (['--input_only'], ['--data_dir']),
+        (['--model=vgg_16', '--image_size=8'], ['--image_size=8 is too small for vgg_16']),
+        (['--data_dir=/no/such/folder'], ['/no/such/folder']),
+        (['--result_dir=/proc/version/x'], ['--result_dir=/proc/version/x', 'not a folder']),
+        (['models', 'vgg17*'], ["'vgg17*'"]),
+    ],
+)
+def test_wrong_usage_is_told_with_value_and_remedy(words: list[str], told: list[str]) -> None:
+    done = run(*words)
+    assert done.returncode == 2, done.stderr
+    for text in told:
+        assert text in done.stderr
+    assert 'Traceback' not in done.stderr
+    assert done.stdout == ''
+
+
+def test_all_problems_are_told_together() -> None:
+    done = run('--model=vgg17', '--batch_size=0', '--foo=1', 'bar', '--precision=fp17', '--input_only')
+    assert done.returncode == 2
+    for text in ('vgg17', '--batch_size=0', '--foo', "'bar'", 'fp17', '--input_only'):
+        assert text in done.stderr
+    assert all(line.startswith('error: ') for line in done.stderr.splitlines())
+
+
+def test_nchw_without_onednn_is_refused_before_tensorflow_fails() -> None:
+    done = run('--model=lenet', '--data_format=NCHW', TF_ENABLE_ONEDNN_OPTS='0')
+    assert done.returncode == 2
+    assert 'TF_ENABLE_ONEDNN_OPTS=0' in done.stderr
+    assert '--data_format=NHWC' in done.stderr
+
+
+def test_bf16_without_the_instructions_is_refused() -> None:
+    done = run('--model=lenet', '--precision=bf16', ONEDNN_MAX_CPU_ISA='AVX2')
+    assert done.returncode == 2
+    assert '--precision=fp32' in done.stderr
+
+
+@pytest.mark.parametrize('words', [['--help'], ['benchmark', '--help'], ['models'], ['--model=nonsense'], ['--version']])
+def test_answers_that_need_no_tensorflow_do_not_load_it(words: list[str]) -> None:
+    code = f'import sys; from bench.cli import main; main({words!r}); sys.exit("tensorflow" in sys.modules)'
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_names_every_flag_and_its_aliases() -> None:
+    text = run('--help').stdout
+    for word in ('--model=', '--model_name', '--dataset_dir', '--num_batches=', '--forward_only', '--precision=fp32|bf16'):
+        assert word in text
+
+
+def test_models_lists_by_pattern_and_as_json() -> None:
+    lines = run('models', 'vgg*').stdout.splitlines()
+    assert any(line.startswith('vgg_16 ') for line in lines)
+    assert not any(line.startswith('lenet') for line in lines)
+    assert run('models', '--model=vgg*').stdout.splitlines() == lines
+    (vgg,) = json.loads(run('models', 'vgg_16', '--json').stdout)
+    assert (vgg['parameters'], vgg['multiply_adds']) == (138_361_641, 15_470_268_416)
+
+
+def test_a_tf_cnn_benchmarks_name_is_an_alias_where_the_network_is_the_same() -> None:
+    assert [row['name'] for row in json.loads(run('models', 'inception3', '--json').stdout)] == ['inception_v3']
