@@ -1,0 +1,98 @@
+"""What the machine can do, from recorded flags and control groups of other machines than this one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from bench.machine import capabilities, cpu, memory
+
+HASWELL = frozenset({'sse4_1', 'avx', 'avx2', 'fma'})
+CASCADE_LAKE = HASWELL | {'avx512f', 'avx512_vnni'}
+ZEN4 = CASCADE_LAKE | {'avx512_bf16'}
+SAPPHIRE_RAPIDS = ZEN4 | {'amx_tile', 'amx_bf16', 'amx_int8'}
+GRAVITON3 = frozenset({'asimd', 'asimddp', 'bf16', 'sve'})
+
+
+@pytest.mark.parametrize(
+    ('flags', 'environment', 'onednn', 'bf16'),
+    [
+        (HASWELL, {}, False, False),
+        (HASWELL, {'TF_ENABLE_ONEDNN_OPTS': '1'}, True, False),
+        (CASCADE_LAKE, {}, True, False),
+        (ZEN4, {}, True, True),
+        (ZEN4, {'TF_ENABLE_ONEDNN_OPTS': '0'}, False, False),
+        (ZEN4, {'ONEDNN_MAX_CPU_ISA': 'AVX512_CORE'}, True, False),
+        (ZEN4, {'ONEDNN_MAX_CPU_ISA': 'avx512_core_bf16'}, True, True),
+        (SAPPHIRE_RAPIDS, {'ONEDNN_MAX_CPU_ISA': 'AVX2'}, True, False),
+        (SAPPHIRE_RAPIDS, {}, True, True),
+        (GRAVITON3, {}, True, True),
+    ],
+)
+def test_onednn_and_bf16_as_tensorflow_would_decide(
+    flags: frozenset[str], environment: dict[str, str], onednn: bool, bf16: bool
+) -> None:
+    found = capabilities.detect(environment, flags)
+    assert (found.onednn, found.bf16) == (onednn, bf16)
+    assert bool(found.onednn_reason) != found.onednn
+    assert bool(found.bf16_reason) != found.bf16
+
+
+def test_this_processors_onednn_is_what_tensorflow_says() -> None:
+    from bench.machine import tensorflow_build
+
+    assert capabilities.detect().onednn == tensorflow_build.onednn_enabled()
+
+
+@pytest.mark.parametrize(
+    ('files', 'quota'),
+    [
+        ({'cpu.max': '150000 100000'}, 1.5),
+        ({'cpu.max': 'max 100000'}, None),
+        ({'cpu/cpu.cfs_quota_us': '50000', 'cpu/cpu.cfs_period_us': '100000'}, 0.5),
+        ({'cpu/cpu.cfs_quota_us': '-1', 'cpu/cpu.cfs_period_us': '100000'}, None),
+        ({}, None),
+    ],
+)
+def test_cgroup_quota_of_both_versions(tmp_path: Path, files: dict[str, str], quota: float | None) -> None:
+    _fill(tmp_path, files)
+    assert cpu.cgroup_quota(tmp_path) == quota
+
+
+@pytest.mark.parametrize(
+    ('files', 'limit'),
+    [
+        ({'memory.max': '2147483648'}, 2147483648),
+        ({'memory.max': 'max'}, None),
+        ({'memory/memory.limit_in_bytes': '1073741824'}, 1073741824),
+        ({'memory/memory.limit_in_bytes': '9223372036854771712'}, None),
+        ({}, None),
+    ],
+)
+def test_cgroup_memory_limit_of_both_versions(tmp_path: Path, files: dict[str, str], limit: int | None) -> None:
+    _fill(tmp_path, files)
+    assert memory.cgroup_limit(tmp_path) == limit
+
+
+def _fill(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text + '\n')
+
+
+def test_usable_cpus_follow_the_affinity_mask() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert cpu.usable_cpus() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def test_peak_memory_rises_with_what_is_held() -> None:
+    before = memory.peak_bytes()
+    held = bytearray(300 * 2**20)
+    held[:: 2**12] = b'x' * len(held[:: 2**12])
+    assert memory.peak_bytes() - before > 150 * 2**20

@@ -1,0 +1,84 @@
+"""Records: whole or not at all, never one over another, and what is computed for them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench import record
+from bench.errors import BenchError
+
+ROOT = Path(__file__).parents[2]
+SMALL = {'schema_version': 1, 'x': 1.5}
+
+
+def test_a_second_record_of_the_same_name_takes_another_name(tmp_path: Path) -> None:
+    first, second = (record.write({**SMALL, 'x': x}, str(tmp_path / 'new'), 'run') for x in (1, 2))
+    assert [first.name, second.name] == ['run.json', 'run-2.json']
+    assert [record.read(path)['x'] for path in (first, second)] == [1, 2]
+    assert sorted(path.name for path in (tmp_path / 'new').iterdir()) == ['run-2.json', 'run.json']
+
+
+def test_a_full_disk_leaves_nothing_and_is_told(tmp_path: Path) -> None:
+    # The kernel refuses to write past the limit, as it does on a full disk.
+    code = (
+        'import resource, signal, sys; from bench import record; from bench.errors import BenchError\n'
+        'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n'
+        'try:\n'
+        "    record.write({'long': 'x' * 100_000}, sys.argv[1], 'run')\n"
+        'except BenchError as error:\n'
+        '    print(error)\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ''
+    assert 'File too large' in done.stdout
+    assert '--result_dir=' in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_number_that_json_does_not_know_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='JSON'):
+        record.write({'rate': float('nan')}, str(tmp_path), 'run')
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('text', ['', '{"schema_version"', '[]', '{}'])
+def test_a_file_that_is_no_record_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / 'broken.json'
+    path.write_text(text)
+    with pytest.raises(BenchError, match=r'broken\.json'):
+        record.read(path)
+
+
+def test_a_later_schema_is_not_misread(tmp_path: Path) -> None:
+    path = tmp_path / 'later.json'
+    path.write_text(json.dumps({'schema_version': record.SCHEMA_VERSION + 1}))
+    with pytest.raises(BenchError, match='schema version'):
+        record.read(path)
+
+
+def test_fraction_of_the_matrix_rate_by_hand() -> None:
+    # 3 G multiply-adds, 6 operations each, 10 images/sec: 180 GFLOP/s; the machine does 200.
+    work = record.work(3_000_000_000, True, 10.0, 200e9)
+    assert work['gflops'] == pytest.approx(180)
+    assert work['fraction'] == pytest.approx(0.9)
+    assert record.work(3_000_000_000, False, 10.0, 200e9)['gflops'] == pytest.approx(60)
+
+
+def test_fingerprints_tell_machines_apart_and_ignore_order() -> None:
+    assert record.fingerprint({'a': 1, 'b': 2}) == record.fingerprint({'b': 2, 'a': 1})
+    assert record.fingerprint({'a': 1, 'b': 2}) != record.fingerprint({'a': 1, 'b': 3})
+
+
+def test_one_step_gives_a_rate_without_an_interval() -> None:
+    rate = record.throughput([2.0], 16)
+    assert rate is not None
+    assert (rate['images_per_second'], rate['low'], rate['high']) == (8.0, None, None)
+    assert record.throughput([], 16) is None
