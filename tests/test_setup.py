@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 TOOLS = ('sh', 'make', 'cat', 'cksum', 'dirname', 'find', 'getconf', 'grep', 'head', 'mkdir', 'mv', 'rm')
 
 PYTHON = """#!{executable} -IS
-import pathlib, platform, shutil, sys, time
+import os, pathlib, platform, shutil, sys, time
 arguments, here = sys.argv[1:], pathlib.Path({here!r})
 if arguments[0] == '-c':
     sys.version_info = {version}
@@ -35,6 +35,7 @@ elif arguments[:2] == ['-m', 'venv']:
 else:
     with open(here / 'calls', 'a') as calls:
         print(*arguments, file=calls)
+    (here / 'environment').write_text(' '.join(os.environ))
     trouble = here / 'trouble'
     if trouble.exists():
         step, what = trouble.read_text().split()
@@ -256,6 +257,23 @@ def test_another_tensorflow_builds_horovod_anew(machine: Machine) -> None:
     assert machine.calls() == PIP_BASE + PIP_HOROVOD
 
 
+def test_a_horovod_for_another_tensorflow_does_not_stay_where_it_cannot_be_built_anew(machine: Machine) -> None:
+    machine.make('setup')
+    stale = machine.clone / '.venv/lib/python3.11/site-packages/horovod'
+    stale.mkdir(parents=True)
+    path = machine.clone / 'constraints.txt'
+    path.write_text(path.read_text().replace('tensorflow-cpu==2.18.1', 'tensorflow-cpu==2.18.2'))
+    (machine.bin / 'c++').unlink()
+    assert 'Horovod was left out' in machine.make('setup')[1][-1]
+    assert not stale.exists()
+
+
+def test_settings_that_install_elsewhere_do_not_reach_pip(machine: Machine) -> None:
+    elsewhere = {'PIP_TARGET', 'PIP_USER', 'PYTHONPATH', 'PYTHONHOME'}
+    assert machine.make('setup', *(f'{name}=/nowhere' for name in elsewhere))[0] == 0
+    assert not elsewhere & set((machine.folder / 'environment').read_text().split())
+
+
 @pytest.mark.parametrize('how', ['fail', 'SIGINT', 'SIGKILL'])
 @pytest.mark.parametrize('step', range(1, 6))
 def test_a_set_up_that_stopped_midway_is_not_taken_for_done(machine: Machine, step: int, how: str) -> None:
@@ -300,6 +318,18 @@ def test_a_stopped_set_up_leaves_no_half_installed_package_behind(machine: Machi
     (machine.folder / 'trouble').unlink()
     assert machine.make('setup')[0] == 0
     assert not half.exists()
+
+
+def test_a_set_up_that_stopped_while_it_deleted_the_old_venv_still_knows_it(machine: Machine) -> None:
+    machine.make('setup')
+    machine.python('python3.12', (3, 12))
+    find = (machine.bin / 'find').readlink()
+    (machine.bin / 'find').unlink()
+    machine.program('find', f'#!/bin/sh\n{find} "$@"\nkill -9 $PPID\n')
+    assert machine.make('setup', 'PYTHON=python3.12')[0] != 0
+
+    machine.program('find', f'#!/bin/sh\nexec {find} "$@"\n')
+    assert machine.make('setup', 'PYTHON=python3.12')[0] == 0
 
 
 def test_a_clone_that_was_moved_is_set_up_anew(machine: Machine) -> None:
