@@ -122,6 +122,12 @@ def read_labels(path: Path) -> tuple[str, ...]:
     return tuple(line.partition(':')[2] for line in lines)
 
 
+def converted(folder: Path) -> list[str]:
+    """Names of the files in a folder that belong to a dataset."""
+    present = sorted(path.name for path in folder.iterdir())
+    return [name for name in present if name == LABELS_FILE or _SHARD.fullmatch(name)]
+
+
 def shard_name(subset: str, index: int, count: int) -> str:
     """The name of a subset's shard, such as 'train-00000-of-01024'."""
     return f'{subset}-{index:05d}-of-{count:05d}'

@@ -1,0 +1,29 @@
+"""The preprocessing of LeNet, in training as in evaluation, as slim/preprocessing/lenet_preprocessing.py has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.data.preprocessing import pictures
+
+Tensor = Any
+
+
+def crop_training(encoded: Tensor, size: int, channels: int, seed: Tensor) -> Tensor:  # noqa: ARG001  (no chance here)
+    """The middle of the picture, as in evaluation."""
+    return crop_evaluation(encoded, size, channels)
+
+
+def crop_evaluation(encoded: Tensor, size: int, channels: int) -> Tensor:
+    """The middle of the picture, not resized, with zeros around it where it is smaller."""
+    return pictures.square(pictures.crop_or_pad(pictures.decode(encoded, channels), size), size, channels)
+
+
+def distort(images: Tensor, seed: Tensor) -> Tensor:  # noqa: ARG001  (a family's function, and LeNet changes no colours)
+    """The same images."""
+    return images
+
+
+def normalize(images: Tensor) -> Tensor:
+    """0..255 to -1..1."""
+    return (images - 128.0) / 128.0
