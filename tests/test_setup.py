@@ -42,7 +42,7 @@ else:
         if len((here / 'calls').read_text().splitlines()) == int(step):
             (here / 'reached').touch()
             time.sleep(60 if what == 'hang' else 0)
-            sys.exit(1)
+            sys.exit('c++ -c a.cc\\nc++: error: the first of many')
 """
 
 COMPILER = """#!/bin/sh
@@ -335,9 +335,25 @@ def test_a_set_up_that_stopped_while_it_deleted_the_old_venv_still_knows_it(mach
 def test_a_clone_that_was_moved_is_set_up_anew(machine: Machine) -> None:
     machine.make('setup')
     machine.calls()
-    machine.clone = machine.clone.rename(machine.folder / 'a moved clone')
+    machine.clone = machine.clone.rename(machine.folder / 'moved')
     assert machine.make('setup')[0] == 0
     assert machine.calls() == PIP_BASE + PIP_HOROVOD
+
+
+def test_a_path_with_a_space_leaves_out_horovod_alone_which_does_not_compile_there(machine: Machine) -> None:
+    machine.clone = machine.clone.rename(machine.folder / 'my clone')
+    status, lines = machine.make('setup')
+    assert status == 0
+    assert 'move this clone' in lines[-1]
+    assert machine.calls() == PIP_BASE
+
+
+def test_why_horovod_did_not_build_is_told_without_its_log_of_a_thousand_lines(machine: Machine) -> None:
+    (machine.folder / 'trouble').write_text('5 fail')
+    lines = machine.make('setup')[1]
+    assert 'c++: error: the first of many' in lines
+    assert 'c++ -c a.cc' not in lines
+    assert str(machine.clone / '.venv/horovod.log') in lines[-1]
 
 
 def test_a_venv_whose_python_is_gone_is_made_anew(machine: Machine) -> None:

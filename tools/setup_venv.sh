@@ -160,14 +160,26 @@ set_up_horovod() {
     wanted=$(grep -E '^(horovod|tensorflow|tensorflow-cpu)==' constraints.txt)
     [ "$(cat $venv/horovod 2>/dev/null)" != "$wanted" ] || return 0
     rm -rf $venv/horovod $venv/lib/python*/site-packages/horovod*
-    if ! has_compilers; then
-        echo "Horovod was left out, because no C++ compiler works here, and all but Horovod is set up: to add it, install\
- g++ (Debian and Ubuntu: apt-get install g++), then run make again."
+    reason=
+    case $PWD in
+        *[[:space:]]*)
+            # Its CMake files do not quote TensorFlow's folder.
+            reason='it does not compile where the path of .venv has a space'
+            remedy='move this clone to another folder' ;;
+        *)
+            has_compilers || reason='no C++ compiler works here'
+            remedy='install g++ (Debian and Ubuntu: apt-get install g++)' ;;
+    esac
+    if [ -n "$reason" ]; then
+        echo "Horovod was left out, because $reason, and all else is set up: to add it, $remedy, then run make again."
         return
     fi
-    echo 'Building Horovod: about 2 minutes, once.'
-    build_horovod || fail "Horovod could not be built, all but Horovod is set up: see to what pip's message above names,\
+    echo "Building Horovod: about 2 minutes, once (log: $venv/horovod.log)."
+    if ! build_horovod > $venv/horovod.log 2>&1; then
+        grep -i -m 3 'error:' $venv/horovod.log >&2 || true
+        fail "Horovod could not be built, all but Horovod is set up: see to what $PWD/$venv/horovod.log says,\
  then run make again, or go without it: make HOROVOD=no and the target."
+    fi
     mark $venv/horovod "$wanted"
 }
 
