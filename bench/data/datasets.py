@@ -156,7 +156,7 @@ def _shard_problems(subset: str, data_dir: Path, present: list[str]) -> list[str
     found = []
     if missing:
         found.append(
-            f'--data_dir={data_dir}: {len(missing)} of {count} shards are missing: {_few(missing)}. '
+            f'--data_dir={data_dir}: {len(missing)} of {int(count)} shards are missing: {_few(missing)}. '
             'Convert or copy the dataset again.'
         )
     if surplus:

@@ -11,7 +11,6 @@ functions of the seed and of the picture's place in the stream, so threads canno
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -28,6 +27,9 @@ _INTERLEAVED = 8
 # Records held for shuffling: 110 MB of ImageNet. Its shards were shuffled when they were written.
 _SHUFFLED = 1024
 _PREFETCHED = 2
+
+# What a session raises where reading fails: TensorFlow quotes a record that it cannot parse, which may be no text.
+ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 
 
 def batches(
@@ -94,17 +96,20 @@ def batches(
     return whole.map(finish, num_parallel_calls=1).prefetch(_PREFETCHED).with_options(_options(num_threads))
 
 
-def trouble(error: tf.errors.OpError, dataset: Dataset) -> errors.DataError:
+def trouble(error: Exception, dataset: Dataset) -> errors.DataError:
     """What to tell instead of TensorFlow's error when reading `dataset` failed: the file and the record that caused it.
 
     The shards are read again to find it, so this takes as long as reading up to there.
     """
-    size = re.search(r'data(?:,| size) (?:size )?(\d+)', error.message)
-    found = tfrecord.find_trouble(dataset, jpeg_size=int(size[1]) if size else None)
+    text = getattr(error, 'message', str(error))
+    # Decoding takes far longer than reading, so other causes are looked for first.
+    found = tfrecord.find_trouble(dataset, decode_pictures=False)
+    if not found and isinstance(error, tf.errors.InvalidArgumentError):
+        found = tfrecord.find_trouble(dataset, decode_pictures=True)
     if found:
         return errors.DataError(found)
     shards = f'{dataset.shards[0].parent} ({len(dataset.shards)} shards)'
-    return errors.DataError(f'{shards}: reading failed, though each record is sound on its own: {error.message}')
+    return errors.DataError(f'{shards}: reading failed, though each record is sound on its own: {text}')
 
 
 def _records(dataset: Dataset, is_training: bool, seed: int) -> Any:

@@ -59,13 +59,12 @@ def _feature(value: bytes | int) -> Any:
     return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
 
-def find_trouble(dataset: Dataset, *, jpeg_size: int | None = None) -> str | None:
+def find_trouble(dataset: Dataset, *, decode_pictures: bool) -> str | None:
     """Reads a dataset's shards until something is wrong.
 
     Args:
       dataset: what to read.
-      jpeg_size: decode only pictures of this number of bytes, because TensorFlow said that one of those is broken;
-        all pictures where it is None, which takes far longer.
+      decode_pictures: decode each record's picture too.
 
     Returns:
       What is wrong, with the file, the record's number from 0 and its place in the file; None where nothing is.
@@ -75,28 +74,28 @@ def find_trouble(dataset: Dataset, *, jpeg_size: int | None = None) -> str | Non
         shape = tf.shape(tf.io.decode_jpeg(encoded))
         decode = session.make_callable(shape, [encoded])
         for shard in dataset.shards:
-            found = _trouble_in_shard(shard, dataset, decode, jpeg_size)
+            found = _trouble_in_shard(shard, dataset, decode, decode_pictures)
             if found:
                 return found
     return None
 
 
-def _trouble_in_shard(shard: Path, dataset: Dataset, decode: Any, jpeg_size: int | None) -> str | None:
+def _trouble_in_shard(shard: Path, dataset: Dataset, decode: Any, decode_pictures: bool) -> str | None:
     index, offset = 0, 0
     try:
         for record in tf.io.tf_record_iterator(str(shard)):
-            wrong = _trouble_in_record(record, dataset, decode, jpeg_size)
+            wrong = _trouble_in_record(record, dataset, decode, decode_pictures)
             if wrong:
                 return f'{shard}, record {index} at byte {offset}: {wrong}'
             index, offset = index + 1, offset + len(record) + _FRAME
-    except tf.errors.DataLossError:
-        return _trouble_in_frame(shard, index, offset)
+    except tf.errors.DataLossError as error:
+        return _trouble_in_frame(shard, index, offset, truncated='truncated' in error.message)
     except tf.errors.OpError as error:
         return f'{shard} cannot be read: {error.message}'
     return None
 
 
-def _trouble_in_frame(shard: Path, index: int, offset: int) -> str:
+def _trouble_in_frame(shard: Path, index: int, offset: int, *, truncated: bool) -> str:
     """What is wrong with a shard that TensorFlow could not read at `offset`, where its record `index` begins."""
     size = shard.stat().st_size
     with shard.open('rb') as file:
@@ -106,19 +105,15 @@ def _trouble_in_frame(shard: Path, index: int, offset: int) -> str:
     again = 'Copy or convert it again.'
     if index == 0 and head[:2] == b'\x1f\x8b':
         return f'{shard} is compressed by gzip, and shards are read as they are. Unpack it with gunzip.'
-    if index == 0 and end > 2 * size:
+    if index == 0 and end > size and not truncated:
         return f'{shard} is not a TFRecord file: it begins with {head!r}, which is no length of a record. {again}'
-    if size - offset < 12 or size < end <= 2 * size:
-        return (
-            f'{shard}, record {index} at byte {offset}: the file is truncated: '
-            f'the record ends at byte {end}, and the file at {size}. {again}'
-        )
-    return (
-        f'{shard}, record {index} at byte {offset}: its checksum (CRC) does not match, so the file is damaged. {again}'
-    )
+    place = f'{shard}, record {index} at byte {offset}'
+    if truncated:
+        return f'{place}: the file is truncated: the record ends at byte {end}, and the file at {size}. {again}'
+    return f'{place}: its checksum (CRC) does not match, so the file is damaged. {again}'
 
 
-def _trouble_in_record(record: bytes, dataset: Dataset, decode: Any, jpeg_size: int | None) -> str | None:
+def _trouble_in_record(record: bytes, dataset: Dataset, decode: Any, decode_pictures: bool) -> str | None:
     try:
         feature = tf.train.Example.FromString(record).features.feature
     except DecodeError:
@@ -134,14 +129,12 @@ def _trouble_in_record(record: bytes, dataset: Dataset, decode: Any, jpeg_size: 
             f'its label is {label}, and the labels of {dataset.name} are '
             f'{dataset.labels.start} to {dataset.labels.stop - 1}. Is this another dataset than --data_name says?'
         )
-    return _trouble_in_picture(feature[ENCODED].bytes_list.value[0], decode, jpeg_size)
+    return _trouble_in_picture(feature[ENCODED].bytes_list.value[0], decode) if decode_pictures else None
 
 
-def _trouble_in_picture(encoded: bytes, decode: Any, jpeg_size: int | None) -> str | None:
+def _trouble_in_picture(encoded: bytes, decode: Any) -> str | None:
     if not encoded.startswith(b'\xff\xd8'):
         return f'its picture is not a JPEG: it begins with {encoded[:8]!r}.'
-    if jpeg_size not in (None, len(encoded)):
-        return None
     try:
         decode(encoded)
     except tf.errors.InvalidArgumentError:

@@ -81,4 +81,4 @@ def adjust_saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 def normalize(images: Tensor) -> Tensor:
     """0..255 to -1..1."""
-    return images * (2 / 255) - 1.0
+    return (images - 127.5) / 127.5
