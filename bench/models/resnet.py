@@ -57,6 +57,6 @@ def _unit_v1(net: Layers, x: Any, bottleneck: int, stride: int, name: str) -> An
     else:
         shortcut = x if stride == 1 else net.max_pool(x, 1, 'shortcut', stride=stride)
     x = net.end(f'{name}/conv1', net.conv(x, bottleneck, 1, 'conv1'))
-    x = net.conv(x, bottleneck, 3, 'conv2', stride=stride, padding='SAME' if stride == 1 else 'FIXED')
+    x = net.conv(x, bottleneck, 3, 'conv2', stride=stride, padding='FIXED')
     x = net.conv(net.end(f'{name}/conv2', x), outputs, 1, 'conv3', activation=None)
     return net.end(name, net.relu(shortcut + net.end(f'{name}/conv3', x)))
