@@ -62,7 +62,7 @@ def resize(image: Tensor, height: Tensor | int, width: Tensor | int) -> Tensor:
 
 def mirror(image: Tensor, flip: Tensor) -> Tensor:
     """[H, W, C], left and right exchanged where the boolean `flip` is true."""
-    return tf.reverse(image, tf.ones([tf.cast(flip, tf.int32)], tf.int32))
+    return tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
 
 
 def crop_or_pad(image: Tensor, size: int) -> Tensor:
