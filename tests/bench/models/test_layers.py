@@ -1,0 +1,105 @@
+"""Layers that are computed otherwise than they are written, against TensorFlow's plain operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from bench.machine import capabilities
+from bench.models.layers import Layers
+
+_CAN = capabilities.detect()
+_layouts = pytest.mark.parametrize(
+    'layout', ['NHWC', pytest.param('NCHW', marks=pytest.mark.skipif(not _CAN.onednn, reason='NCHW needs oneDNN'))]
+)
+
+
+def _run(x: np.ndarray, layout: str, layer: Any, plain: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The layer's result, as NHWC, and that of `plain(x, weights)` on NHWC images with the layer's weights."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        net = Layers(data_format=layout)
+        images = tf.constant(x if layout == 'NHWC' else x.transpose(0, 3, 1, 2))
+        with net.style(activation=None, bias=None):
+            result = layer(net, images)
+        expected = plain(tf.constant(x), tf.trainable_variables()[0])
+        session.run(tf.global_variables_initializer())
+        got, wanted = session.run([result, expected])
+    return (got if layout == 'NHWC' else got.transpose(0, 2, 3, 1)), wanted
+
+
+@_layouts
+@pytest.mark.parametrize('size', [(5, 5), (5, 4), (3, 3), (1, 1)])
+def test_a_fully_connected_layer_is_the_convolution_that_slim_makes_of_it(layout: str, size: tuple[int, int]) -> None:
+    x = np.random.RandomState(0).standard_normal((2, 5, size[1] if size[0] == 5 else 5, 7)).astype(np.float32)
+    got, wanted = _run(
+        x,
+        layout,
+        lambda net, images: net.full_conv(images, 11, size, 'fc'),
+        lambda images, weights: tf.nn.conv2d(images, weights, 1, 'VALID'),
+    )
+    assert got.shape == wanted.shape
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+@_layouts
+@pytest.mark.parametrize('pixels', [13, 14])
+@pytest.mark.parametrize(('size', 'stride'), [(3, 2), (7, 2), (3, 1), (4, 2)])
+def test_fixed_padding_does_not_depend_on_the_size_of_the_map(layout: str, pixels: int, size: int, stride: int) -> None:
+    x = np.random.RandomState(0).standard_normal((2, pixels, pixels, 3)).astype(np.float32)
+    before = (size - 1) // 2
+    around = [(0, 0), (before, size - 1 - before), (before, size - 1 - before), (0, 0)]
+    got, wanted = _run(
+        x,
+        layout,
+        lambda net, images: net.conv(images, 5, size, 'conv', stride=stride, padding='FIXED'),
+        lambda images, weights: tf.nn.conv2d(tf.pad(images, around), weights, stride, 'VALID'),
+    )
+    np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+@_layouts
+def test_local_response_normalization_is_over_channels_in_both_layouts(layout: str) -> None:
+    x = np.random.RandomState(0).uniform(0, 30, (2, 4, 4, 9)).astype(np.float32)
+    squares = np.stack([(x[..., max(0, c - 2) : c + 3] ** 2).sum(-1) for c in range(9)], -1)
+    got, _ = _run(
+        x,
+        layout,
+        lambda net, images: (net.conv(images, 1, 1, 'unused'), net.local_response_norm(images, 2, 1.0, 0.1, 0.75))[1],
+        lambda images, weights: weights,
+    )
+    np.testing.assert_allclose(got, x / (1 + 0.1 * squares) ** 0.75, rtol=1e-5)
+
+
+@_layouts
+def test_flattening_has_the_same_order_in_both_layouts(layout: str) -> None:
+    x = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
+    with tf.Graph().as_default(), tf.Session() as session:
+        net = Layers(data_format=layout)
+        got = session.run(net.flatten(tf.constant(x if layout == 'NHWC' else x.transpose(0, 3, 1, 2))))
+    np.testing.assert_array_equal(got, x.reshape(2, -1))
+
+
+def test_weight_decay_is_half_the_sum_of_squares_times_its_rate() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        net = Layers(weight_decay=0.1)
+        net.dense(net.depthwise(tf.ones([1, 1, 1, 2]), 1, 'no')[:, 0, 0], 3, 'yes')
+        session.run(tf.global_variables_initializer())
+        (loss,) = tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES)
+        weights = next(v for v in tf.trainable_variables() if v.op.name == 'yes/weights')
+        got, values = session.run([loss, weights])
+    assert got == pytest.approx(0.05 * (values**2).sum(), rel=1e-5)
+
+
+def test_dropout_drops_in_training_alone() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.ones([100, 100])
+        still = session.run(Layers(is_training=False).dropout(x, 0.5))
+        dropped = session.run(Layers(is_training=True).dropout(x, 0.8))
+        other = session.run(Layers(is_training=True, dropout_keep_prob=1.0).dropout(x, 0.5))
+    assert (still == 1).all()
+    assert (other == 1).all()
+    assert set(np.unique(dropped)) == {np.float32(0), np.float32(1.25)}
+    assert (dropped == 0).mean() == pytest.approx(0.2, abs=0.02)
