@@ -26,6 +26,9 @@ class _Command:
 
 COMMANDS = {
     'benchmark': _Command(config.BenchmarkConfig, 'bench.runners.local:run', 'time training steps, inference or input'),
+    'convert': _Command(
+        config.ConvertConfig, 'bench.data.convert.folder:run', 'a folder of pictures to TFRecord shards'
+    ),
     'models': _Command(config.ModelsConfig, 'bench.models.listing:run', 'the networks, with size and multiply-adds'),
 }
 _DEFAULT = 'benchmark'

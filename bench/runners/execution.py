@@ -68,15 +68,15 @@ def execute(
         rate = matrix_rate.measure(session_config, config.network.precision) if has_rate else 0.0
     except BenchError as error:
         return Seen(None, 0, 0.0, str(error))
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, *pipeline.ERRORS) as error:
         return Seen(None, 0, 0.0, _explained(error, dataset))
     return Seen(measurement, step.multiply_adds, rate, None)
 
 
-def _explained(error: tf.errors.OpError, dataset: Dataset | None) -> str:
+def _explained(error: Exception, dataset: Dataset | None) -> str:
     """A failure of TensorFlow, for people."""
     if isinstance(error, tf.errors.ResourceExhaustedError):
         return 'There is not enough memory for this run. Use a smaller --batch_size or --image_size.'
     if dataset is not None:
         return str(pipeline.trouble(error, dataset))
-    return f'TensorFlow failed: {error.message[:_LONGEST_ERROR]}'
+    return f'TensorFlow failed: {str(error)[:_LONGEST_ERROR]}'

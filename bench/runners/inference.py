@@ -1,14 +1,19 @@
 """Makes a graph fit for inference: weights become constants, batch norm is folded into the convolutions before it.
 
-Constant weights let oneDNN reorder them once instead of in every step; a folded batch norm costs nothing.
+Constant weights let oneDNN reorder them once instead of in every step; a folded batch norm costs nothing. TensorFlow's
+own folding (optimize_for_inference_lib.fold_batch_norms) does the same, but scales weights one by one in Python, which
+takes half a minute for ResNet-50, and forgets the layout of the biases in NCHW.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow.compat.v1 as tf
-from tensorflow.python.tools import optimize_for_inference_lib
+
+# The axes of a convolution's weights that its output channels are on.
+_OUTPUT_AXES = {'Conv2D': (3,), 'DepthwiseConv2dNative': (2, 3)}
 
 
 def freeze(session: tf.Session, output: str) -> tf.GraphDef:
@@ -17,14 +22,50 @@ def freeze(session: tf.Session, output: str) -> tf.GraphDef:
     return tf.graph_util.remove_training_nodes(frozen, protected_nodes=[output])
 
 
-def fold_batch_norms(graph_def: tf.GraphDef) -> tf.GraphDef:
-    """TensorFlow's own folding; it forgets the layout of the biases that it makes, which this mends for NCHW."""
-    folded = optimize_for_inference_lib.fold_batch_norms(graph_def)
-    layouts = {node.name: node.attr['data_format'] for node in folded.node if 'data_format' in node.attr}
-    for node in folded.node:
-        if node.op == 'BiasAdd' and 'data_format' not in node.attr and node.input[0] in layouts:
-            node.attr['data_format'].CopyFrom(layouts[node.input[0]])
-    return folded
+def fold_batch_norms(graph_def: tf.GraphDef, output: str) -> tf.GraphDef:
+    """Scales each convolution's constant weights by the batch norm behind it, which becomes biases; leaves what leads to `output`.
+
+    A batch norm that does not follow a convolution, or follows one whose result is used elsewhere too, stays.
+    """
+    nodes = {node.name: node for node in graph_def.node}
+    readers: dict[str, int] = {}
+    for node in graph_def.node:
+        for name in node.input:
+            readers[name] = readers.get(name, 0) + 1
+    for node in graph_def.node:
+        if node.op != 'FusedBatchNormV3':
+            continue
+        convolution = nodes.get(node.input[0])
+        if convolution is None or convolution.op not in _OUTPUT_AXES or readers[convolution.name] > 1:
+            continue
+        weights = nodes[convolution.input[1]]
+        constants = [nodes[name] for name in node.input[1:]]
+        changed = (weights, constants[1])
+        if all(constant.op == 'Const' for constant in (weights, *constants)) and all(
+            readers[constant.name] == 1 for constant in changed
+        ):
+            _fold(node, convolution, weights, constants)
+    return tf.graph_util.extract_sub_graph(graph_def, [output])
+
+
+def _fold(batch_norm: tf.NodeDef, convolution: tf.NodeDef, weights: tf.NodeDef, constants: list[tf.NodeDef]) -> None:
+    """Turns one batch norm into a BiasAdd whose biases stand where the batch norm's offset stood."""
+    scale, offset, mean, variance = (tf.make_ndarray(constant.attr['value'].tensor) for constant in constants)
+    factor = scale / np.sqrt(variance + batch_norm.attr['epsilon'].f)
+    values = tf.make_ndarray(weights.attr['value'].tensor)
+    shape = [size if axis in _OUTPUT_AXES[convolution.op] else 1 for axis, size in enumerate(values.shape)]
+    _set_value(weights, values * factor.reshape(shape))
+    _set_value(constants[1], offset - mean * factor)
+    batch_norm.op = 'BiasAdd'
+    del batch_norm.input[:]
+    batch_norm.input.extend([convolution.name, constants[1].name])
+    for name in list(batch_norm.attr):
+        if name not in ('T', 'data_format'):
+            del batch_norm.attr[name]
+
+
+def _set_value(constant: tf.NodeDef, value: np.ndarray) -> None:
+    constant.attr['value'].tensor.CopyFrom(tf.make_tensor_proto(value.astype(np.float32)))
 
 
 def attach(graph_def: tf.GraphDef, placeholder: str, images: Any, output: str) -> Any:

@@ -104,7 +104,8 @@ def _inference_step(config: BenchmarkConfig, network: Network, dataset: Dataset 
         count = multiply_adds.count([output.logits])
         with tf.Session(config=session_config) as session:
             session.run(tf.global_variables_initializer())
-            frozen = inference.fold_batch_norms(inference.freeze(session, output.logits.op.name))
+            name = output.logits.op.name
+            frozen = inference.fold_batch_norms(inference.freeze(session, name), name)
     with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
         images, labels, input_initializers = _input(config, network, dataset)
         logits = inference.attach(frozen, placeholder.op.name, images, output.logits.op.name)

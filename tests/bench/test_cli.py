@@ -81,7 +81,9 @@ def test_bf16_without_the_instructions_is_refused() -> None:
     assert '--precision=fp32' in done.stderr
 
 
-@pytest.mark.parametrize('words', [['--help'], ['benchmark', '--help'], ['models'], ['--model=nonsense'], ['--version']])
+@pytest.mark.parametrize(
+    'words', [['--help'], ['benchmark', '--help'], ['models'], ['--model=nonsense'], ['--version']]
+)
 def test_answers_that_need_no_tensorflow_do_not_load_it(words: list[str]) -> None:
     code = f'import sys; from bench.cli import main; main({words!r}); sys.exit("tensorflow" in sys.modules)'
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -90,7 +92,14 @@ def test_answers_that_need_no_tensorflow_do_not_load_it(words: list[str]) -> Non
 
 def test_help_names_every_flag_and_its_aliases() -> None:
     text = run('--help').stdout
-    for word in ('--model=', '--model_name', '--dataset_dir', '--num_batches=', '--forward_only', '--precision=fp32|bf16'):
+    for word in (
+        '--model=',
+        '--model_name',
+        '--dataset_dir',
+        '--num_batches=',
+        '--forward_only',
+        '--precision=fp32|bf16',
+    ):
         assert word in text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -35,7 +36,7 @@ class Clock:
 def measured(
     clock: Clock, options: TimingOptions, monkeypatch: pytest.MonkeyPatch, stop: Callable[[], bool] = lambda: False
 ) -> timing.Measurement:
-    monkeypatch.setattr(timing.time, 'perf_counter', clock.perf_counter)
+    monkeypatch.setattr(time, 'perf_counter', clock.perf_counter)
     return timing.measure(clock.step, options, 16, Screen(), stop)
 
 

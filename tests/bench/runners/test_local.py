@@ -1,0 +1,144 @@
+"""The whole program as a process: what it prints, the record it leaves, and how it ends when it is stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SCHEMA = json.loads((ROOT / 'bench' / 'record.schema.json').read_text())
+LENET = ('--model=lenet', '--batch_size=8')
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, str(ROOT / 'run_benchmark.py'), *words]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(*words), capture_output=True, text=True, check=False, timeout=300)
+
+
+def the_record(folder: Path) -> dict[str, Any]:
+    """The only record in a folder, which obeys the schema."""
+    (path,) = folder.iterdir()
+    record = json.loads(path.read_text())
+    jsonschema.validate(record, SCHEMA, cls=jsonschema.Draft202012Validator)
+    return record
+
+
+def test_a_run_prints_tf_cnn_benchmarks_lines_and_leaves_its_record(tmp_path: Path) -> None:
+    done = run(*LENET, '--num_warmup_batches=2', '--num_batches=20', f'--result_dir={tmp_path}')
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:3] == ['Running warm up', 'Done warm up', 'Step\tImg/sec\ttotal_loss']
+    for line, step in zip(lines[3:6], (1, 10, 20), strict=True):
+        assert re.fullmatch(rf'{step}\timages/sec: \d+\.\d \+/- \d+\.\d \(jitter = \d+\.\d\)\t\d+\.\d{{3}}', line), line
+    assert [lines[6], lines[8]] == ['-' * 64] * 2
+    total = re.fullmatch(r'total images/sec: (\d+\.\d\d)', lines[7])
+    assert total
+    record = the_record(tmp_path)
+    (worker,) = record['workers']
+    assert (len(worker['warmup_seconds']), len(worker['step_seconds']), len(worker['losses'])) == (2, 20, 20)
+    assert record['ended'] == {**record['ended'], 'status': 'completed', 'reason': 'num_batches'}
+    images_per_second = 8 * 20 / sum(worker['step_seconds'])
+    assert record['throughput']['images_per_second'] == pytest.approx(images_per_second)
+    assert float(total[1]) == pytest.approx(images_per_second, rel=1e-3)
+    assert record['throughput']['low'] < images_per_second < record['throughput']['high']
+    assert record['work']['multiply_adds_per_image'] == 14_898_688
+    assert record['work']['gflops'] == pytest.approx(6 * 14_898_688 * images_per_second / 1e9)
+    assert worker['losses'][-1] < worker['losses'][0]
+
+
+def test_the_repeat_line_of_a_record_repeats_the_run(tmp_path: Path) -> None:
+    first = run(*LENET, '--forward_only', '--num_warmup_batches=1', '--num_batches=2', f'--result_dir={tmp_path / "a"}')
+    assert first.returncode == 0, first.stderr
+    record = the_record(tmp_path / 'a')
+    words = shlex.split(record['repeat'])[1:]
+    second = run(*words, f'--result_dir={tmp_path / "b"}')
+    assert second.returncode == 0, second.stderr
+    again = the_record(tmp_path / 'b')
+    again['config']['output'] = record['config']['output']
+    assert again['config'] == record['config']
+    assert again['workers'][0]['losses'] == pytest.approx(record['workers'][0]['losses'], rel=1e-5)
+    assert again['machine_fingerprint'] == record['machine_fingerprint']
+
+
+def test_json_leaves_standard_output_to_the_record_alone(tmp_path: Path) -> None:
+    done = run('--model=trivial', '--batch_size=4', '--num_batches=2', '--json', f'--result_dir={tmp_path}')
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == the_record(tmp_path)
+    assert 'total images/sec' in done.stderr
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_keeps_what_it_measured(tmp_path: Path, number: signal.Signals) -> None:
+    words = command(*LENET, '--num_warmup_batches=1', '--num_batches=1000000', f'--result_dir={tmp_path}')
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if line.startswith('10\t'):
+                break
+        process.send_signal(number)
+        rest = process.stdout.read()
+        assert process.wait(60) == 1
+    assert 'interrupted' in rest
+    record = the_record(tmp_path)
+    assert record['ended']['status'] == 'interrupted'
+    assert len(record['workers'][0]['step_seconds']) >= 10
+    assert record['throughput']['images_per_second'] > 0
+
+
+def test_a_killed_run_leaves_no_half_record(tmp_path: Path) -> None:
+    words = command(*LENET, '--num_batches=1000000', f'--result_dir={tmp_path}')
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        process.kill()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_folder_that_vanishes_is_told_without_a_traceback(tmp_path: Path) -> None:
+    folder = tmp_path / 'results'
+    words = command(*LENET, '--num_warmup_batches=1', '--num_batches=1000000', f'--result_dir={folder}')
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        for line in process.stdout:
+            if line.startswith('10\t'):
+                break
+        folder.write_text('a file where the folder should be')
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert '--result_dir=' in error
+    assert 'Traceback' not in error
+
+
+def test_a_terminal_shows_progress_and_keeps_the_lines(tmp_path: Path) -> None:
+    controller, terminal = os.openpty()
+    words = command(*LENET, '--max_seconds=3', f'--result_dir={tmp_path}')
+    with subprocess.Popen(words, stdout=terminal, stderr=terminal, env={**os.environ, 'TERM': 'xterm'}) as process:
+        os.close(terminal)
+        seen = b''
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            try:
+                seen += os.read(controller, 65536)
+            except OSError:
+                break
+        assert process.wait(10) == 0
+    text = seen.decode()
+    assert re.search(r'step \d+, \d+\.\d\d images/sec', text)
+    assert 'total images/sec' in text
+    assert text.count('\x1b[?25l') == text.count('\x1b[?25h'), 'the cursor is shown again'

@@ -1,0 +1,233 @@
+"""The step against the same arithmetic in numpy, against the published first loss, and frozen against not frozen."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+from published import weight
+
+from bench.config import BenchmarkConfig, StepOptions
+from bench.models import registry
+from bench.models.build import Output, build
+from bench.models.slim import slim
+from bench.runners import inference
+from bench.runners import session as sessions
+from bench.runners import step as steps
+from bench.training import learning_rates, losses
+
+X = np.random.RandomState(1).uniform(-1, 1, (6, 5)).astype(np.float32)
+LABELS = np.array([0, 1, 2, 3, 1, 0])
+WEIGHTS = np.random.RandomState(2).uniform(-1, 1, (5, 4)).astype(np.float32)
+STEPS = 5
+
+
+def numpy_gradient(w: np.ndarray, options: StepOptions) -> tuple[float, np.ndarray]:
+    """Loss and gradient of softmax regression with smoothed labels and L2 weight decay."""
+    target = np.eye(4)[LABELS] * (1 - options.label_smoothing) + options.label_smoothing / 4
+    exp = np.exp(X @ w)
+    p = exp / exp.sum(1, keepdims=True)
+    loss = -(target * np.log(p)).sum(1).mean() + options.weight_decay * (w**2).sum() / 2
+    gradient = X.T @ (p - target) / len(X) + options.weight_decay * w
+    if options.gradient_clip is not None:
+        gradient = gradient.clip(-options.gradient_clip, options.gradient_clip)
+    return loss, gradient
+
+
+def numpy_training(options: StepOptions, rates: list[float]) -> tuple[list[float], np.ndarray, np.ndarray]:
+    """Losses before each update, the weights and their moving average at the end."""
+    w = WEIGHTS.astype(np.float64)
+    average = w.copy()
+    slow, second, seen = np.zeros_like(w), np.zeros_like(w), []
+    if options.optimizer == 'rmsprop':
+        second += 1  # TensorFlow starts its mean of squares at one.
+    for step, rate in enumerate(rates):
+        loss, g = numpy_gradient(w, options)
+        seen.append(loss)
+        if options.optimizer == 'sgd':
+            w = w - rate * g
+        elif options.optimizer == 'momentum':
+            slow = options.momentum * slow + g
+            w = w - rate * slow
+        elif options.optimizer == 'rmsprop':
+            second = options.rmsprop_decay * second + (1 - options.rmsprop_decay) * g**2
+            slow = options.rmsprop_momentum * slow + rate * g / np.sqrt(second + options.opt_epsilon)
+            w = w - slow
+        else:
+            b1, b2 = options.adam_beta1, options.adam_beta2
+            slow, second = b1 * slow + (1 - b1) * g, b2 * second + (1 - b2) * g**2
+            corrected = rate * np.sqrt(1 - b2 ** (step + 1)) / (1 - b1 ** (step + 1))
+            w = w - corrected * slow / (np.sqrt(second) + options.opt_epsilon)
+        if options.moving_average_decay is not None:
+            decay = min(options.moving_average_decay, (2 + step) / (11 + step))
+            average = decay * average + (1 - decay) * w
+    return seen, w, average
+
+
+@pytest.mark.parametrize(
+    ('options', 'rates'),
+    [
+        (StepOptions(optimizer='sgd', learning_rate=0.5, weight_decay=0.1), [0.5] * STEPS),
+        (StepOptions(optimizer='sgd', learning_rate=0.5, gradient_clip=0.05), [0.5] * STEPS),
+        (StepOptions(optimizer='momentum', learning_rate=0.3, label_smoothing=0.2), [0.3] * STEPS),
+        (StepOptions(optimizer='rmsprop', learning_rate=0.1, opt_epsilon=0.5), [0.1] * STEPS),
+        (StepOptions(optimizer='adam', learning_rate=0.1, opt_epsilon=1e-3), [0.1] * STEPS),
+        (StepOptions(optimizer='sgd', learning_rate=0.5, moving_average_decay=0.9), [0.5] * STEPS),
+        (
+            # 12 images an epoch, 6 a step: an epoch every 2 steps, in stairs.
+            StepOptions(learning_rate=0.8, learning_rate_decay_type='exponential', learning_rate_decay_factor=0.5,
+                        num_epochs_per_decay=1),
+            [0.8, 0.8, 0.4, 0.4, 0.2],
+        ),
+        (
+            StepOptions(learning_rate=0.8, learning_rate_decay_type='polynomial', end_learning_rate=0.2,
+                        num_epochs_per_decay=1.5),
+            [0.8, 0.6, 0.4, 0.2, 0.2],
+        ),
+    ],
+)  # fmt: skip
+def test_training_follows_the_same_arithmetic_in_numpy(options: StepOptions, rates: list[float]) -> None:
+    with tf.Graph().as_default():
+        regularizer = slim.l2_regularizer(options.weight_decay)
+        w = slim.model_variable('w', initializer=tf.constant(WEIGHTS), regularizer=regularizer)
+        loss = losses.losses(Output(tf.matmul(tf.constant(X), w), (), {}), tf.constant(LABELS), options.label_smoothing)
+        global_step = tf.train.get_or_create_global_step()
+        rate = learning_rates.learning_rate(options, global_step, images_per_step=6, samples_per_epoch=12)
+        operation = steps.update_operation(loss.total, options, rate, global_step)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            seen = [session.run([loss.total, rate, operation])[:2] for _ in range(STEPS)]
+            trained = session.run(w)
+            average = [session.run(v) for v in tf.global_variables() if 'ExponentialMovingAverage' in v.name]
+            assert session.run(global_step) == STEPS
+    wanted_losses, wanted, wanted_average = numpy_training(options, rates)
+    np.testing.assert_allclose([pair[0] for pair in seen], wanted_losses, rtol=1e-5)
+    np.testing.assert_allclose([pair[1] for pair in seen], rates, rtol=1e-5)
+    np.testing.assert_allclose(trained, wanted, rtol=1e-4, atol=5e-6)
+    for value in average:
+        np.testing.assert_allclose(value, wanted_average, rtol=1e-4, atol=5e-6)
+    assert len(average) == (options.moving_average_decay is not None)
+
+
+def test_an_auxiliary_heads_loss_weighs_0_4() -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        logits, aux = tf.constant(X[:, :4]), tf.constant(X[:, 1:])
+        both = losses.losses(Output(logits, (aux,), {}), tf.constant(LABELS), 0.0)
+        one, other = (losses.losses(Output(x, (), {}), tf.constant(LABELS), 0.0) for x in (logits, aux))
+        total, main, head = session.run([both.total, one.total, other.total])
+    assert total == pytest.approx(main + 0.4 * head, rel=1e-6)
+
+
+def config(**changes: Any) -> BenchmarkConfig:
+    """A small resolved run; keyword arguments change fields of whatever group has them."""
+    whole = BenchmarkConfig()
+    for group in dataclasses.fields(whole):
+        options = getattr(whole, group.name)
+        mine = {name: value for name, value in changes.items() if name in {f.name for f in dataclasses.fields(options)}}
+        whole = dataclasses.replace(whole, **{group.name: dataclasses.replace(options, **mine)})
+    return whole.resolved(registry.get(whole.network.model), None, usable_cpus=2)
+
+
+def session_config(precision: str = 'fp32') -> Any:
+    return sessions.config(intra_threads=2, inter_threads=1, precision=precision, xla=False)
+
+
+def run_steps(settings: BenchmarkConfig, count: int) -> list[float | None]:
+    network = registry.get(settings.network.model)
+    step = steps.benchmark_step(settings, network, None, session_config(settings.network.precision))
+    with tf.Session(graph=step.graph, config=session_config(settings.network.precision)) as session:
+        call = steps.prepare(step, session)
+        return [call() for _ in range(count)]
+
+
+def test_synthetic_labels_stay_so_that_the_loss_falls() -> None:
+    seen = run_steps(config(model='lenet', batch_size=8, learning_rate=0.05), 12)
+    assert seen[-1] < 0.5 * seen[0]  # type: ignore[operator]
+
+
+def test_the_seed_decides_weights_and_images() -> None:
+    first, again, other = (
+        run_steps(config(model='cifarnet', batch_size=4, forward_only=True, tf_random_seed=seed), 1)[0]
+        for seed in (5, 5, 6)
+    )
+    assert first == pytest.approx(again, rel=1e-6)
+    assert first != pytest.approx(other, rel=1e-4)
+
+
+@pytest.mark.parametrize('data_format', ['NHWC', 'NCHW'])
+@pytest.mark.parametrize('model', ['mobilenet_v1', 'resnet_v1_50', 'inception_v3'])
+def test_freezing_and_folding_change_no_prediction(model: str, data_format: str) -> None:
+    network = registry.get(model)
+    size = max(network.least_image_size, 96)
+    images = np.random.RandomState(3).uniform(-1, 1, (2, size, size, 3)).astype(np.float32)
+    images = images if data_format == 'NHWC' else images.transpose(0, 3, 1, 2)
+    with tf.Graph().as_default():
+        placeholder = tf.placeholder(tf.float32, images.shape, 'images')
+        output = build(network, placeholder, data_format=data_format)
+        with tf.Session(config=session_config()) as session:
+            session.run(tf.global_variables_initializer())
+            # Statistics that are not the identity, or folding them wrongly could not be seen.
+            random = np.random.RandomState(4)
+            moving = [v for v in tf.global_variables() if 'moving' in v.op.name]
+            lows = [0.5 if 'variance' in v.op.name else -0.5 for v in moving]
+            session.run([v.assign(random.uniform(low, low + 1, v.shape)) for v, low in zip(moving, lows, strict=True)])
+            wanted = session.run(output.logits, {placeholder: images})
+            frozen = inference.freeze(session, output.logits.op.name)
+    folded = inference.fold_batch_norms(frozen, output.logits.op.name)
+    assert not [node.name for node in folded.node if 'BatchNorm' in node.op]
+    assert not [node.name for node in folded.node if 'Variable' in node.op or node.op == 'VarHandleOp']
+    with tf.Graph().as_default():
+        logits = inference.attach(folded, 'images', tf.constant(images), output.logits.op.name)
+        with tf.Session(config=session_config()) as session:
+            found = session.run(logits)
+    assert np.abs(found - wanted).max() / wanted.std() < 1e-3
+
+
+def test_inference_is_not_computed_once_and_for_all() -> None:
+    settings = config(model='lenet', batch_size=4, forward_only=True)
+    step = steps.benchmark_step(settings, registry.get('lenet'), None, session_config())
+    metadata = tf.RunMetadata()
+    with tf.Session(graph=step.graph, config=session_config()) as session:
+        steps.prepare(step, session)
+        options = tf.RunOptions(output_partition_graphs=True)
+        session.run(step.operation, options=options, run_metadata=metadata)
+    run = [node.op for graph in metadata.partition_graphs for node in graph.node]
+    assert [op for op in run if 'Conv2D' in op], sorted(set(run))
+
+
+def test_bf16_computes_in_bfloat16_and_keeps_float32_variables() -> None:
+    from bench.machine import capabilities
+
+    if not capabilities.detect().bf16:
+        assert config(precision='bf16').problems(capabilities.detect), 'refused where the processor lacks it'
+        return
+    settings = config(model='cifarnet', batch_size=4, precision='bf16')
+    step = steps.benchmark_step(settings, registry.get('cifarnet'), None, session_config('bf16'))
+    metadata = tf.RunMetadata()
+    with tf.Session(graph=step.graph, config=session_config('bf16')) as session:
+        steps.prepare(step, session)
+        session.run(step.operation, options=tf.RunOptions(output_partition_graphs=True), run_metadata=metadata)
+        assert {v.dtype.base_dtype for v in step.graph.get_collection('variables')} == {tf.float32, tf.int64}
+    nodes = [node for graph in metadata.partition_graphs for node in graph.node if 'Conv2D' in node.op]
+    assert nodes
+    assert all(node.attr['T'].type == tf.bfloat16.as_datatype_enum for node in nodes)
+
+
+def test_the_published_training_loops_first_loss_is_ours() -> None:
+    # slim_reference's resnet_v1_50-momentum: 64 px, 4 images, label smoothing 0.1, weight decay 0.0001.
+    loss_published = 10.91746997833252
+    random = np.random.RandomState(0)
+    images = random.uniform(-1, 1, (4, 64, 64, 3))
+    labels = random.randint(0, 1001, 4)
+    with tf.Graph().as_default():
+        output = build(
+            registry.get('resnet_v1_50'), tf.constant(images, tf.float32), is_training=True, weight_decay=0.0001
+        )
+        loss = losses.losses(output, tf.constant(labels), label_smoothing=0.1)
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            session.run([v.assign(weight(v.op.name, tuple(v.shape))) for v in tf.trainable_variables()])
+            assert session.run(loss.total) == pytest.approx(loss_published, rel=1e-4)
