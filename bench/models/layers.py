@@ -24,6 +24,8 @@ Size = int | Sequence[int]
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     'relu': tf.nn.relu,
     'relu6': tf.nn.relu6,
+    'hard_swish': lambda x: x * tf.nn.relu6(x + 3.0) * (1 / 6),
+    'hard_sigmoid': lambda x: tf.nn.relu6(x + 3.0) * 0.16667,  # slim's rounding of 1/6 in its gates
 }
 
 
@@ -172,6 +174,20 @@ class Layers:
             x = tf.nn.depthwise_conv2d(x, weights, strides=strides, padding=padding, data_format=self.data_format)
             return self._finish(x, channels, style)
 
+    def separable(
+        self, x: Tensor, outputs: int, size: int, scope: str, *, stride: int = 1, multiplier: int = 1, **changes: Any
+    ) -> Tensor:
+        """A depthwise convolution of `multiplier` kernels a channel and a pointwise one, with nothing between them."""
+        channels = self.channels(x)
+        with tf.variable_scope(scope):
+            style = dataclasses.replace(self._style, **changes)
+            depthwise = self._weights((size, size, channels, multiplier), style, name='depthwise_weights')
+            pointwise = self._weights((1, 1, channels * multiplier, outputs), style, name='pointwise_weights')
+            strides = self._per_axis(stride, stride, 1)
+            x = tf.nn.depthwise_conv2d(x, depthwise, strides=strides, padding='SAME', data_format=self.data_format)
+            x = tf.nn.conv2d(x, pointwise, strides=1, padding='SAME', data_format=self.data_format)
+            return self._finish(x, outputs, style)
+
     def batch_norm(self, x: Tensor, batch_norm: BatchNorm, scope: str = 'BatchNorm') -> Tensor:
         """Batch normalization on its own."""
         return slim.batch_norm(
@@ -187,19 +203,25 @@ class Layers:
 
     def _weights(self, shape: tuple[int, ...], style: Style, name: str = 'weights') -> Tensor:
         regularize = style.regularize_depthwise if name == 'depthwise_weights' else style.regularize
+        initializer = _initializer(style.initializer)
         return slim.model_variable(
-            name,
-            shape=shape,
-            initializer=_initializer(style.initializer),
-            regularizer=slim.l2_regularizer(self.weight_decay) if regularize and self.weight_decay else None,
+            name, shape=shape, initializer=initializer, regularizer=self._regularizer(regularize)
         )
+
+    def _regularizer(self, regularize: bool) -> Any:
+        return slim.l2_regularizer(self.weight_decay) if regularize and self.weight_decay else None
 
     def _finish(self, x: Tensor, outputs: int, style: Style) -> Tensor:
         """Batch norm or biases, then the activation."""
         if style.batch_norm:
             x = self.batch_norm(x, style.batch_norm)
         elif style.bias is not None:
-            biases = slim.model_variable('biases', shape=[outputs], initializer=tf.constant_initializer(style.bias))
+            biases = slim.model_variable(
+                'biases',
+                shape=[outputs],
+                initializer=tf.constant_initializer(style.bias),
+                regularizer=self._regularizer(style.regularize_biases),
+            )
             x = tf.nn.bias_add(x, biases, data_format=self.data_format if x.shape.rank == 4 else None, name='BiasAdd')
         return _ACTIVATIONS[style.activation](x) if style.activation else x
 
@@ -245,6 +267,30 @@ class Layers:
         """Zero where x is negative."""
         return tf.nn.relu(x)
 
+    def identity(self, x: Tensor, name: str) -> Tensor:
+        """x under another name."""
+        return tf.identity(x, name)
+
+    def shift(self, x: Tensor) -> Tensor:
+        """The map one pixel further up and left; zeros come in below and at the right."""
+        padded = tf.pad(x, self._per_axis((0, 1), (0, 1), (0, 0)))
+        return padded[:, 1:, 1:, :] if self.data_format == 'NHWC' else padded[:, :, 1:, 1:]
+
+    def drop_path(self, x: Tensor, keep_prob: float, depth: float, total_steps: int) -> Tensor:
+        """Sets a whole branch to zero for some images in training (Zoph et al. 2017, arXiv:1707.07012).
+
+        Args:
+          keep_prob: the probability to keep it that is reached in the last cell at the end of the training.
+          depth: where in the network, from 0 to 1; the probability to drop grows linearly with it.
+          total_steps: until the probability to drop, which grows linearly with the global step too, is reached.
+        """
+        if not self.is_training or keep_prob == 1:
+            return x
+        progress = tf.minimum(1.0, tf.cast(tf.train.get_or_create_global_step(), tf.float32) / total_steps)
+        keep = tf.cast(1 - progress * depth * (1 - keep_prob), x.dtype)
+        kept = tf.floor(keep + tf.random.uniform([tf.shape(x)[0], 1, 1, 1], dtype=x.dtype))
+        return x / keep * kept
+
     def concat(self, branches: Sequence[Tensor]) -> Tensor:
         """Branches side by side along the channels."""
         return tf.concat(branches, self.channel_axis)
@@ -278,5 +324,5 @@ def _initializer(initializer: Initializer | None) -> Any:
     if initializer is None:
         return slim.xavier_initializer()
     if initializer.stddev is None:
-        return slim.variance_scaling_initializer()
+        return slim.variance_scaling_initializer(mode='FAN_OUT' if initializer.fan_out else 'FAN_IN')
     return tf.truncated_normal_initializer(0.0, initializer.stddev)

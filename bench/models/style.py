@@ -20,9 +20,11 @@ class Initializer:
 
     Attributes:
       stddev: of the weights; None: sqrt(2 / inputs of an output), He et al. 2015, arXiv:1502.01852.
+      fan_out: with stddev None, sqrt(2 / outputs of an input).
     """
 
     stddev: float | None = None
+    fan_out: bool = False
 
 
 HE = Initializer()
@@ -39,6 +41,7 @@ class Style:
       bias: biases' initial value, or None for no biases.
       regularize: whether weights decay that are not depthwise.
       regularize_depthwise: whether depthwise weights decay.
+      regularize_biases: whether biases decay.
     """
 
     batch_norm: BatchNorm | None = None
@@ -47,3 +50,4 @@ class Style:
     bias: float | None = 0.0
     regularize: bool = True
     regularize_depthwise: bool = False
+    regularize_biases: bool = False
