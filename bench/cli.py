@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import signal
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -51,11 +51,14 @@ def main(words: Sequence[str]) -> int:
         print(f'error: {error}', file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
-        print('interrupted: nothing was measured.', file=sys.stderr)
+        print('interrupted.', file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read our output (a pager, `head`) went away; that is no failure of the run.
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        # Whoever read our output (`head`) went away. Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f'error: {error.filename or "the system"}: {error.strerror}.', file=sys.stderr)
         return 1
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,9 @@ class StepOptions:
     learning_rate_decay_factor: float = option(0.94, 'Factor of an exponential decay.', above=0, maximum=1)
     num_epochs_per_decay: float = option(2.0, 'Epochs after which the learning rate decays.', above=0)
     num_samples_per_epoch: int | None = option(
-        None, "Images in an epoch, for the decay; the dataset's size where not given.", minimum=1
+        None,
+        "Images in an epoch, for the decay; the dataset's size, or ImageNet's for synthetic data, where not given.",
+        minimum=1,
     )
     momentum: float = option(0.9, 'Of the momentum optimizer.', minimum=0)
     rmsprop_decay: float = option(0.9, 'Of the rmsprop optimizer.', minimum=0, maximum=1)
@@ -165,6 +167,25 @@ class OutputOptions:
     json: bool = option(False, 'Print the record on standard output, and all else on standard error.')
 
 
+# What a training step alone reads.
+_TRAINING = (
+    'optimizer',
+    'learning_rate',
+    'learning_rate_decay_type',
+    'weight_decay',
+    'label_smoothing',
+    'gradient_clip',
+    'moving_average_decay',
+)
+# What a decaying learning rate alone reads.
+_DECAY = ('end_learning_rate', 'learning_rate_decay_factor', 'num_epochs_per_decay', 'num_samples_per_epoch')
+
+
+def _not_defaults(options: Any) -> set[str]:
+    """Names of the options that were given a value of their own."""
+    return {field.name for field in dataclasses.fields(options) if getattr(options, field.name) != field.default}
+
+
 @dataclasses.dataclass(frozen=True)
 class BenchmarkConfig:
     """One timed run of one network."""
@@ -184,6 +205,7 @@ class BenchmarkConfig:
         """
         found = network_problems(self.network)
         found += _precision_problems(self.network, capabilities)
+        found += self._without_effect()
         found += self._data_problems()
         found += result_dir_problems(self.output.result_dir)
         return found
@@ -202,7 +224,10 @@ class BenchmarkConfig:
                 num_classes=self.network.num_classes or (dataset.num_classes if dataset else 1001),
             ),
             data=dataclasses.replace(
-                self.data, datasets_num_private_threads=self.data.datasets_num_private_threads or usable_cpus
+                self.data,
+                datasets_num_private_threads=(self.data.datasets_num_private_threads or usable_cpus)
+                if dataset
+                else None,
             ),
             threads=dataclasses.replace(
                 self.threads,
@@ -212,14 +237,45 @@ class BenchmarkConfig:
         )
 
     def _data_problems(self) -> list[str]:
-        found = []
-        if self.data.input_only and self.data.data_dir is None:
-            found.append('--input_only times reading from --data_dir, which is not given.')
-        if self.data.input_only and self.step.forward_only:
-            found.append('--input_only and --forward_only are two different measurements; give one of them.')
-        if self.data.data_dir is not None:
-            found += datasets.problems(self.data.data_name, self.data.data_subset, Path(self.data.data_dir))
+        data = self.data
+        if data.data_dir is None:
+            return ['--input_only times reading from --data_dir, which is not given.'] if data.input_only else []
+        found = datasets.problems(data.data_name, data.data_subset, Path(data.data_dir))
+        if found:
+            return found
+        dataset = datasets.load(data.data_name, data.data_subset, Path(data.data_dir))
+        classes = self.network.num_classes
+        if classes is not None and classes < dataset.num_classes:
+            found.append(
+                f'--num_classes={classes}: the data has {dataset.num_classes} classes. Leave the flag out, or give at '
+                'least as many.'
+            )
+        decays = self.step.learning_rate_decay_type != 'fixed'
+        if decays and dataset.num_samples is None and self.step.num_samples_per_epoch is None:
+            found.append(
+                '--num_samples_per_epoch is not given, and the data does not tell: a decaying learning rate needs it.'
+            )
         return found
+
+    def _without_effect(self) -> list[str]:
+        """Flags that were given but would change nothing."""
+        step, data = self.step, self.data
+        optimizer = f'--optimizer={step.optimizer}'
+        cases = (
+            (data.input_only, 'with --input_only', (*_TRAINING, 'forward_only', 'xla')),
+            (step.forward_only, 'with --forward_only', _TRAINING),
+            (step.optimizer != 'momentum', f'with {optimizer}', ('momentum',)),
+            (step.optimizer != 'rmsprop', f'with {optimizer}', ('rmsprop_decay', 'rmsprop_momentum')),
+            (step.optimizer != 'adam', f'with {optimizer}', ('adam_beta1', 'adam_beta2')),
+            (step.optimizer not in ('rmsprop', 'adam'), f'with {optimizer}', ('opt_epsilon',)),
+            (step.learning_rate_decay_type == 'fixed', 'with a fixed learning rate', _DECAY),
+            (step.learning_rate_decay_type == 'polynomial', 'in a polynomial decay', ('learning_rate_decay_factor',)),
+            (step.learning_rate_decay_type == 'exponential', 'in an exponential decay', ('end_learning_rate',)),
+            (data.data_dir is None, 'without --data_dir', ('data_subset', 'datasets_num_private_threads')),
+        )
+        given = _not_defaults(step) | _not_defaults(data)
+        found = {name: when for applies, when, names in cases if applies for name in names if name in given}
+        return [f'--{name} has no effect {when}; leave it out.' for name, when in found.items()]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +283,9 @@ class ConvertConfig:
     """What to convert to TFRecord shards, and where to."""
 
     data_name: str = option(
-        'folder', 'What the source is: `folder` holds a folder of pictures for each class.', aliases=('dataset_name',),
+        'folder',
+        'What the source is: `folder` holds a folder of pictures for each class.',
+        aliases=('dataset_name',),
         choices=('folder',),
     )
     source: str | None = option(None, 'Folder that holds a folder of pictures for each class.')
@@ -313,15 +371,3 @@ def result_dir_problems(result_dir: str) -> list[str]:
     if not os.access(existing, os.W_OK | os.X_OK):
         return [f'--result_dir={result_dir}: no permission to write in {existing}. Name a folder that you own.']
     return []
-
-
-def flatten(config: Any) -> Mapping[str, Any]:
-    """A config's options by flag name, without its groups."""
-    flat: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if field.metadata.get('group'):
-            flat.update(flatten(value))
-        else:
-            flat[field.name] = value
-    return flat

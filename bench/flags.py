@@ -6,6 +6,7 @@ A command has exactly the flags of its config; every problem with the words is f
 from __future__ import annotations
 
 import dataclasses
+import re
 import textwrap
 import typing
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 
 from absl import flags as absl_flags
 
-from bench.errors import UsageError, nearest
+from bench.errors import nearest
 
 Config = TypeVar('Config')
 
@@ -73,6 +74,8 @@ class _Parser(absl_flags.ArgumentParser):
         if limits['above'] is not None and not number > limits['above']:
             return _Invalid(f'{flag}: more than {limits["above"]} is expected.')
         maximum = limits['maximum']
+        if maximum is None and self._kind is int:
+            maximum = 2**31 - 1
         if (maximum is not None and not number <= maximum) or number in (float('inf'), float('-inf')):
             return _Invalid(f'{flag}: at most {"a finite number" if maximum is None else maximum} is expected.')
         return number
@@ -82,9 +85,6 @@ def parse(config_class: type[Config], words: Sequence[str], program: str) -> tup
     """The config that the words ask for, and every unknown flag, stray word and bad value among them.
 
     What could not be understood has its default in the config, so that the rest of it can be looked at as well.
-
-    Raises:
-      UsageError: a flag at the end has no value.
     """
     values = absl_flags.FlagValues()
     values.set_gnu_getopt(True)
@@ -95,21 +95,32 @@ def parse(config_class: type[Config], words: Sequence[str], program: str) -> tup
         )
         for alias in field.metadata['aliases']:
             absl_flags.DEFINE_alias(alias, field.name, values)
+    problems = [
+        f'{word}: this program ignores no flag.' for word in words if word.startswith(('--undefok', '-undefok'))
+    ]
     try:
         rest = values([program, *words], known_only=True)[1:]
-    except absl_flags.Error as error:
-        raise UsageError([f'{error}.']) from None
+    except (absl_flags.Error, ValueError) as error:
+        # The last flag has no value, or a flag was written as absl never takes it: told first, then the others.
+        problems.append(f'{str(error).rstrip(".")}.')
+        rest = values([program, *_without_cause(words, str(error))], known_only=True)[1:]
     known = [name for field, _ in options for name in (field.name, *field.metadata['aliases'])]
     positional = next((field.name for field, _ in options if field.metadata['positional']), None)
     given = {field.name: values[field.name].value for field, _ in options}
     if positional and rest and not rest[0].startswith('-'):
         given[positional] = rest.pop(0)
-    problems = [_stray(word, known) for word in rest]
+    problems += [_stray(word, known) for word in rest]
     problems += [value.problem for value in given.values() if isinstance(value, _Invalid)]
     for field, _ in options:
         if isinstance(given[field.name], _Invalid):
             given[field.name] = field.default
     return _make(config_class, given), problems
+
+
+def _without_cause(words: Sequence[str], error: str) -> list[str]:
+    """The words without the flags that absl's error names."""
+    names = set(re.findall(r'-*(\w+)', error))
+    return [word for word in words if word.lstrip('-').partition('=')[0].removeprefix('no') not in names]
 
 
 def _stray(word: str, known: list[str]) -> str:

@@ -132,6 +132,15 @@ def assemble(
     }
 
 
+def dumps(record: Json) -> str:
+    """The record as text.
+
+    Raises:
+      ValueError: a number is infinite or NaN, which JSON does not know.
+    """
+    return json.dumps(record, indent=1, allow_nan=False) + '\n'
+
+
 def write(record: Json, result_dir: str, name: str) -> Path:
     """Writes `<name>.json`, or `<name>-2.json` and so on where there is one already, and gives its path.
 
@@ -141,7 +150,7 @@ def write(record: Json, result_dir: str, name: str) -> Path:
       BenchError: it cannot be written; nothing is left behind.
     """
     folder = Path(result_dir)
-    text = json.dumps(record, indent=1, allow_nan=False) + '\n'
+    text = dumps(record)
     temporary = None
     try:
         folder.mkdir(parents=True, exist_ok=True)

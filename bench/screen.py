@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from types import TracebackType
@@ -20,15 +21,18 @@ class Screen:
     def __init__(self, *, to_stderr: bool = False) -> None:
         self._stream = sys.stderr if to_stderr else sys.stdout
         self._live: Any = None
+        self._plain: Any = None
         self._drawn = 0.0
 
     def __enter__(self) -> Screen:
         if self._stream.isatty():
             from rich.console import Console
             from rich.live import Live
+            from rich.text import Text
 
             self._live = Live(console=Console(file=self._stream), auto_refresh=False, transient=True)
             self._live.start()
+            self._plain = Text
         return self
 
     def __exit__(
@@ -43,7 +47,12 @@ class Screen:
         if self._live:
             self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
-            print(text, file=self._stream, flush=True)
+            try:
+                print(text, file=self._stream, flush=True)
+            except BrokenPipeError:
+                # Whoever read the lines (`head`) went away; the run and its record go on.
+                self._stream = open(os.devnull, 'w')  # noqa: PTH123, SIM115  (stays open as long as the process)
+                os.dup2(self._stream.fileno(), sys.stdout.fileno())
 
     def progress(self, text: str) -> None:
         """Shows what is going on, on a terminal alone."""
@@ -51,5 +60,5 @@ class Screen:
             return
         now = time.monotonic()
         if now - self._drawn >= _SECONDS_BETWEEN_DRAWINGS:
-            self._live.update(text, refresh=True)
+            self._live.update(self._plain(text), refresh=True)
             self._drawn = now

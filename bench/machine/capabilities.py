@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from bench.machine import cpu
 
 # On x86-64 TensorFlow turns oneDNN on by itself where the processor has one of these (tensorflow/core/util/port.cc).
-_ONEDNN_BY_DEFAULT = frozenset({'avx512_vnni', 'avx512_bf16', 'avx_vnni', 'amx_tile', 'amx_int8', 'amx_bf16', 'asimd'})
+_ONEDNN_BY_DEFAULT = frozenset({'avx512_vnni', 'avx512_bf16', 'avx_vnni', 'amx_tile', 'amx_int8', 'amx_bf16'})
+# On ARM only on Neoverse V1, which of the processors with these has no SVE2.
+_NEOVERSE_V1 = frozenset({'sve', 'bf16', 'i8mm'})
 _BF16 = frozenset({'avx512_bf16', 'amx_bf16', 'bf16'})
 # What oneDNN's limit must at least be for bfloat16 instructions to be used.
 _ISA_WITH_BF16 = ('AVX512_CORE_BF16', 'AVX512_CORE_FP16', 'AVX512_CORE_AMX', 'AVX512_CORE_AMX_FP16', 'DEFAULT', 'ALL')
@@ -37,13 +39,17 @@ def detect(environ: Mapping[str, str] | None = None, flags: frozenset[str] | Non
 
 
 def _onednn(environ: Mapping[str, str], flags: frozenset[str]) -> tuple[bool, str]:
-    setting = environ.get('TF_ENABLE_ONEDNN_OPTS')
-    if setting is not None:
-        on = setting.strip().lower() in ('1', 'true')
-        return on, '' if on else f'TF_ENABLE_ONEDNN_OPTS={setting} is set in the environment.'
-    if flags & _ONEDNN_BY_DEFAULT:
+    # Any other value counts as not set.
+    setting = environ.get('TF_ENABLE_ONEDNN_OPTS', '').lower()
+    if setting in ('0', 'false'):
+        return False, f'TF_ENABLE_ONEDNN_OPTS={setting} is set in the environment.'
+    is_v1 = flags >= _NEOVERSE_V1 and 'sve2' not in flags
+    if setting in ('1', 'true') or flags & _ONEDNN_BY_DEFAULT or is_v1:
         return True, ''
-    return False, 'TensorFlow leaves it off on a processor without AVX512_VNNI, AVX_VNNI or AMX.'
+    return (
+        False,
+        'TensorFlow leaves it off on this processor, which lacks AVX512_VNNI, AVX_VNNI, AMX or ARM Neoverse V1.',
+    )
 
 
 def _bf16(environ: Mapping[str, str], flags: frozenset[str]) -> tuple[bool, str]:

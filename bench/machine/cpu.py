@@ -9,6 +9,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from bench.machine import cgroup
+
 # The instruction sets that decide how fast a convolution is, in the spelling of Linux's /proc/cpuinfo.
 INSTRUCTION_SETS = (
     'sse4_1', 'sse4_2', 'avx', 'avx2', 'fma', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'avx512_fp16', 'avx_vnni',
@@ -45,16 +47,15 @@ def usable_cpus() -> int:
 
 
 def cgroup_quota(root: Path = Path('/sys/fs/cgroup')) -> float | None:
-    """Processors' worth of time that the control group (v2 or v1) allows, or None for no limit."""
-    try:
-        v2 = root / 'cpu.max'
-        if v2.exists():
-            quota, period = v2.read_text().split()
-            return None if quota == 'max' else int(quota) / int(period)
-        limit = int((root / 'cpu' / 'cpu.cfs_quota_us').read_text())
-        return limit / int((root / 'cpu' / 'cpu.cfs_period_us').read_text()) if limit > 0 else None
-    except (OSError, ValueError):
-        return None
+    """Processors' worth of time that the control groups (v2 or v1) allow, or None for no limit."""
+    quotas = []
+    for text in cgroup.values('cpu.max', root=root):
+        quota, period = text.split()
+        quotas += [] if quota == 'max' else [int(quota) / int(period)]
+    limits = cgroup.values('cpu.cfs_quota_us', 'cpu', root)
+    for quota, period in zip(limits, cgroup.values('cpu.cfs_period_us', 'cpu', root), strict=False):
+        quotas += [int(quota) / int(period)] if int(quota) > 0 else []
+    return min(quotas, default=None)
 
 
 def facts() -> dict[str, Any]:

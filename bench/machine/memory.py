@@ -6,19 +6,17 @@ import resource
 from pathlib import Path
 from typing import Any
 
+from bench.machine import cgroup
+
 # cgroup v1 writes "no limit" as a number near 2**63.
 _NO_LIMIT = 1 << 60
 
 
 def cgroup_limit(root: Path = Path('/sys/fs/cgroup')) -> int | None:
-    """Bytes that the control group (v2 or v1) allows, or None for no limit."""
-    for path in (root / 'memory.max', root / 'memory' / 'memory.limit_in_bytes'):
-        try:
-            text = path.read_text().strip()
-        except OSError:
-            continue
-        return None if text == 'max' or int(text) > _NO_LIMIT else int(text)
-    return None
+    """Bytes that the control groups (v2 or v1) allow, or None for no limit."""
+    texts = [*cgroup.values('memory.max', root=root), *cgroup.values('memory.limit_in_bytes', 'memory', root)]
+    limits = [int(text) for text in texts if text != 'max' and int(text) < _NO_LIMIT]
+    return min(limits, default=None)
 
 
 def peak_bytes() -> int:

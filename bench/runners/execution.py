@@ -6,6 +6,7 @@ Imports TensorFlow; local.py, which imports this late, does not.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 
 import tensorflow.compat.v1 as tf
@@ -14,7 +15,7 @@ from bench.config import BenchmarkConfig
 from bench.data import pipeline
 from bench.data.datasets import Dataset
 from bench.errors import BenchError
-from bench.machine import matrix_rate
+from bench.machine import matrix_rate, memory
 from bench.models.registry import Network
 from bench.runners import session as sessions
 from bench.runners import step as steps
@@ -23,6 +24,14 @@ from bench.screen import Screen
 
 # Kept for the summary and records: TensorFlow's own texts run to pages.
 _LONGEST_ERROR = 300
+# What reading raises; anything else has another cause.
+_CAUSED_BY_DATA = (
+    tf.errors.DataLossError,
+    tf.errors.InvalidArgumentError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+    UnicodeDecodeError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,12 +42,14 @@ class Seen:
       measurement: None where it failed before any step.
       multiply_adds: of one image's forward pass.
       matrix_rate: operations per second; 0 where nothing was measured to compare with it.
+      peak_memory_bytes: of the process, before the matrix product was measured.
       error: why the run failed, as sentences, or None.
     """
 
     measurement: timing.Measurement | None
     multiply_adds: int
     matrix_rate: float
+    peak_memory_bytes: int
     error: str | None
 
 
@@ -51,32 +62,56 @@ def execute(
 ) -> Seen:
     """Does the (resolved) run."""
     tf.get_logger().setLevel('ERROR')
-    session_config = sessions.config(
-        intra_threads=config.threads.num_intra_threads or 0,
-        inter_threads=config.threads.num_inter_threads or 0,
-        precision=config.network.precision,
-        xla=config.step.xla,
-    )
+    session_config = _session_config(config, xla=config.step.xla)
+    _let_tensorflow_remark(session_config)
     try:
         screen.progress(f'building {network.name}')
         step = steps.benchmark_step(config, network, dataset, session_config)
         with tf.Session(graph=step.graph, config=session_config) as session:
             call = steps.prepare(step, session)
             measurement = timing.measure(call, config.timing, config.network.batch_size or 0, screen, stop_requested)
-        has_rate = bool(step.multiply_adds and measurement.step_seconds)
+    except timing.StepFailedError as error:
+        return Seen(error.measurement, 0, 0.0, memory.peak_bytes(), _explained(error.__cause__, dataset, screen))
+    except (BenchError, MemoryError, ValueError, OverflowError, *pipeline.ERRORS) as error:
+        return Seen(None, 0, 0.0, memory.peak_bytes(), _explained(error, dataset, screen))
+    peak = memory.peak_bytes()
+    rate = 0.0
+    if step.multiply_adds and measurement.step_seconds and not stop_requested():
         screen.progress("measuring this machine's matrix product")
-        rate = matrix_rate.measure(session_config, config.network.precision) if has_rate else 0.0
-    except BenchError as error:
-        return Seen(None, 0, 0.0, str(error))
-    except (tf.errors.OpError, *pipeline.ERRORS) as error:
-        return Seen(None, 0, 0.0, _explained(error, dataset))
-    return Seen(measurement, step.multiply_adds, rate, None)
+        # Without XLA, so that runs with and without it are compared with the same.
+        rate = matrix_rate.measure(_session_config(config, xla=False), config.network.precision)
+    return Seen(measurement, step.multiply_adds, rate, peak, None)
 
 
-def _explained(error: Exception, dataset: Dataset | None) -> str:
-    """A failure of TensorFlow, for people."""
-    if isinstance(error, tf.errors.ResourceExhaustedError):
+def _let_tensorflow_remark(session_config: tf.ConfigProto) -> None:
+    """Runs an empty graph without standard error: the first one draws remarks that no log level keeps away."""
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        with tf.Graph().as_default(), tf.Session(config=session_config) as session:
+            session.run(tf.constant(0))
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
+
+
+def _session_config(config: BenchmarkConfig, *, xla: bool) -> tf.ConfigProto:
+    return sessions.config(
+        intra_threads=config.threads.num_intra_threads or 0,
+        inter_threads=config.threads.num_inter_threads or 0,
+        precision=config.network.precision,
+        xla=xla,
+    )
+
+
+def _explained(error: BaseException | None, dataset: Dataset | None, screen: Screen) -> str:
+    """A failure, for people."""
+    if isinstance(error, BenchError):
+        return str(error)
+    if isinstance(error, (tf.errors.ResourceExhaustedError, MemoryError)):
         return 'There is not enough memory for this run. Use a smaller --batch_size or --image_size.'
-    if dataset is not None:
+    if dataset is not None and isinstance(error, _CAUSED_BY_DATA):
+        screen.line('Reading failed; looking for the record that caused it ...')
         return str(pipeline.trouble(error, dataset))
-    return f'TensorFlow failed: {str(error)[:_LONGEST_ERROR]}'
+    return f'{type(error).__name__} in TensorFlow: {str(error)[:_LONGEST_ERROR]}'

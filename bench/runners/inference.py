@@ -23,9 +23,10 @@ def freeze(session: tf.Session, output: str) -> tf.GraphDef:
 
 
 def fold_batch_norms(graph_def: tf.GraphDef, output: str) -> tf.GraphDef:
-    """Scales each convolution's constant weights by the batch norm behind it, which becomes biases; leaves what leads to `output`.
+    """Scales each convolution's constant weights by the batch norm behind it, which becomes an addition of biases.
 
-    A batch norm that does not follow a convolution, or follows one whose result is used elsewhere too, stays.
+    A batch norm that does not follow a convolution, or follows one whose result is used elsewhere too, stays. Only what
+    leads to the operation `output` is left.
     """
     nodes = {node.name: node for node in graph_def.node}
     readers: dict[str, int] = {}

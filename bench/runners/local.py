@@ -15,7 +15,7 @@ from bench import flags, record
 from bench.config import BenchmarkConfig
 from bench.data import datasets
 from bench.errors import BenchError
-from bench.machine import capabilities, cpu, memory
+from bench.machine import capabilities, cpu, environment, memory
 from bench.models import registry
 from bench.runners import summary, timing
 from bench.runners.stop import StopRequest
@@ -36,24 +36,33 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
     """
     network = registry.get(config.network.model)
     data = config.data
-    dataset = datasets.load(data.data_name, data.data_subset, Path(data.data_dir)) if data.data_dir else None
+    dataset = (
+        datasets.load(data.data_name, data.data_subset, Path(data.data_dir)) if data.data_dir is not None else None
+    )
     config = config.resolved(network, dataset, cpu.usable_cpus())
     with Screen(to_stderr=config.output.json) as screen:
         screen.progress('loading TensorFlow')
+        given = environment.variables()
         _quiet_tensorflow()
         # Only here, because it takes seconds: everything that can be refused has been.
         from bench.runners import execution
 
         started = datetime.datetime.now(datetime.timezone.utc)
+        # Until the record is written, so that a second thought cannot lose what was measured.
         with StopRequest() as stop:
             seen = execution.execute(config, network, dataset, screen, lambda: stop.requested)
-        written = _record(config, words, started, seen)
-        path = record.write(written, config.output.result_dir, _name(config, started))
-        summary.show(written, path, screen)
+            written = _record(config, words, started, seen, given)
+            summary.show(written, screen)
+            failures = [seen.error] if seen.error else []
+            try:
+                path = record.write(written, config.output.result_dir, _name(config, started))
+                screen.line(f'{"record":<12}{path}')
+            except BenchError as error:
+                failures.append(str(error))
     if config.output.json:
-        print(path.read_text(), end='')
-    if seen.error:
-        raise BenchError(seen.error)
+        print(record.dumps(written), end='')
+    if failures:
+        raise BenchError(' '.join(failures))
     return 1 if written['ended']['status'] == 'interrupted' else 0
 
 
@@ -63,7 +72,9 @@ def _quiet_tensorflow() -> None:
     warnings.filterwarnings('ignore', module='tensorflow|tf_keras|tf_slim')
 
 
-def _record(config: BenchmarkConfig, words: Sequence[str], started: datetime.datetime, seen: Any) -> record.Json:
+def _record(
+    config: BenchmarkConfig, words: Sequence[str], started: datetime.datetime, seen: Any, given: dict[str, str]
+) -> record.Json:
     from bench.machine import tensorflow_build
 
     measured: timing.Measurement | None = seen.measurement
@@ -74,7 +85,7 @@ def _record(config: BenchmarkConfig, words: Sequence[str], started: datetime.dat
         warmup_seconds=measured.warmup_seconds if measured else (),
         step_seconds=measured.step_seconds if measured else (),
         losses=measured.losses if measured else (),
-        peak_memory_bytes=memory.peak_bytes(),
+        peak_memory_bytes=seen.peak_memory_bytes,
     )
     rate = record.throughput(worker.step_seconds, config.network.batch_size or 0)
     achieved = (
@@ -88,9 +99,9 @@ def _record(config: BenchmarkConfig, words: Sequence[str], started: datetime.dat
         command=words,
         repeat=shlex.join(['run_benchmark.py', *flags.words(config)]),
         config=config,
-        machine={'cpu': cpu.facts(), 'memory': memory.facts()},
+        machine={'cpu': cpu.facts(), 'memory': memory.facts(), 'kernel': platform.release()},
         build=tensorflow_build.facts(),
-        environment=tensorflow_build.environment(),
+        environment=given,
         workers=[worker],
         images_per_step=config.network.batch_size or 0,
         achieved=achieved,

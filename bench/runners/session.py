@@ -15,7 +15,7 @@ def config(*, intra_threads: int, inter_threads: int, precision: str, xla: bool)
       precision: 'bf16' lets grappler compute in bfloat16 what oneDNN computes well in it (the pass
         auto_mixed_precision_onednn_bfloat16); variables stay float32.
       xla: compile what can be compiled. XLA leaves operations on the CPU alone unless TF_XLA_FLAGS says otherwise,
-        which this sets where the environment does not.
+        to which this adds.
     """
     proto = tf.ConfigProto(
         intra_op_parallelism_threads=intra_threads,
@@ -26,6 +26,8 @@ def config(*, intra_threads: int, inter_threads: int, precision: str, xla: bool)
     if precision == 'bf16':
         rewrites.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
     if xla:
-        os.environ.setdefault('TF_XLA_FLAGS', '--tf_xla_cpu_global_jit')
+        flags = os.environ.get('TF_XLA_FLAGS', '')
+        if '--tf_xla_cpu_global_jit' not in flags:
+            os.environ['TF_XLA_FLAGS'] = f'{flags} --tf_xla_cpu_global_jit'.strip()
         proto.graph_options.optimizer_options.global_jit_level = tf.OptimizerOptions.ON_1
     return proto

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from bench.record import Json
 from bench.screen import Screen
 
@@ -15,11 +13,10 @@ _ENDS = {
 }
 
 
-def show(record: Json, path: Path, screen: Screen) -> None:
-    """Prints the summary of a record that was written to `path`."""
+def show(record: Json, screen: Screen) -> None:
+    """Prints the summary of a record and its warnings."""
     for label, text in _lines(record):
         screen.line(f'{label:<12}{text}')
-    screen.line(f'{"record":<12}{path}')
     for warning in record['warnings']:
         screen.line(f'warning: {warning["text"]}')
 
@@ -67,7 +64,7 @@ def _throughput(record: Json) -> str:
     else:
         text += ', too few steps for an interval'
     steps = len(record['workers'][0]['step_seconds'])
-    return f'{text}; {steps} steps, {_ENDS[record["ended"]["reason"]]}'
+    return f'{text}; {steps} steps, {_ENDS.get(record["ended"]["reason"], "then it failed")}'
 
 
 def _step_times(record: Json) -> str:

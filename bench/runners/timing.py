@@ -6,16 +6,18 @@ the step before to its own end, so that all that the harness does between steps 
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from analysis import statistics
 from bench.config import TimingOptions
 from bench.screen import Screen
 
 _RULE = '-' * 64
+_CHANGE_WORTH_TELLING = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Measurement:
       step_seconds: each measured step's duration.
       losses: each measured step's loss; None where it is none, or not finite.
       warmed_up: whether the warm-up ended steady, or None where its length was given.
-      end: why the measurement ended: num_batches, precise, max_seconds or interrupted.
+      end: why the measurement ended: num_batches, precise, max_seconds, interrupted or failed.
     """
 
     warmup_seconds: tuple[float, ...]
@@ -35,6 +37,14 @@ class Measurement:
     losses: tuple[float | None, ...]
     warmed_up: bool | None
     end: str
+
+
+class StepFailedError(Exception):
+    """A step raised (its cause); `measurement` is what was seen until then."""
+
+    def __init__(self, measurement: Measurement) -> None:
+        super().__init__('a step failed')
+        self.measurement = measurement
 
 
 def measure(
@@ -50,19 +60,31 @@ def measure(
       step: does one step and gives its loss.
       images_per_step: of all that takes part in a step.
       stop_requested: asked after each step.
+
+    Raises:
+      StepFailedError: a step raised.
     """
     screen.line('Running warm up')
-    warmup, warmed_up = _warm_up(step, options, screen, stop_requested)
+    warmup: list[float] = []
+    try:
+        warmed_up = _warm_up(step, options, screen, stop_requested, warmup)
+    except Exception as error:
+        raise StepFailedError(Measurement(tuple(warmup), (), (), None, 'failed')) from error
     if stop_requested():
         return Measurement(tuple(warmup), (), (), warmed_up, 'interrupted')
     screen.line('Done warm up')
     screen.line('Step\tImg/sec\ttotal_loss')
-    durations: list[float] = []
+    # An array, which numpy reads without copying: what is done between steps must not grow with their number.
+    durations = array.array('d')
     losses: list[float | None] = []
     end = ''
     last = start = time.perf_counter()
     while not end:
-        loss = step()
+        try:
+            loss = step()
+        except Exception as error:
+            seen = Measurement(tuple(warmup), tuple(durations), tuple(losses), warmed_up, 'failed')
+            raise StepFailedError(seen) from error
         now = time.perf_counter()
         durations.append(now - last)
         last = now
@@ -78,27 +100,30 @@ def measure(
 
 
 def _warm_up(
-    step: Callable[[], float | None], options: TimingOptions, screen: Screen, stop_requested: Callable[[], bool]
-) -> tuple[list[float], bool | None]:
-    """Durations of the warm-up's steps, and whether they ended steady."""
-    durations: list[float] = []
+    step: Callable[[], float | None],
+    options: TimingOptions,
+    screen: Screen,
+    stop_requested: Callable[[], bool],
+    durations: list[float],
+) -> bool | None:
+    """Appends the durations of the warm-up's steps and tells whether they ended steady."""
     while True:
         if options.num_warmup_batches is not None and len(durations) >= options.num_warmup_batches:
-            return durations, None
+            return None
         if options.num_warmup_batches is None:
             if statistics.is_steady(durations):
-                return durations, True
+                return True
             if sum(durations) > options.max_seconds:
-                return durations, False
+                return False
         if stop_requested():
-            return durations, None
+            return None
         screen.progress(f'warm-up, step {len(durations) + 1}')
         start = time.perf_counter()
         step()
         durations.append(time.perf_counter() - start)
 
 
-def _reason_to_end(durations: list[float], elapsed: float, options: TimingOptions) -> str:
+def _reason_to_end(durations: Sequence[float], elapsed: float, options: TimingOptions) -> str:
     """Why no further step is needed, or '' where one is."""
     if options.num_batches is not None:
         return 'num_batches' if len(durations) >= options.num_batches else ''
@@ -107,7 +132,7 @@ def _reason_to_end(durations: list[float], elapsed: float, options: TimingOption
     return 'max_seconds' if elapsed >= options.max_seconds else ''
 
 
-def _step_line(durations: list[float], images_per_step: int, loss: float | None) -> str:
+def _step_line(durations: Sequence[float], images_per_step: int, loss: float | None) -> str:
     speed, uncertainty, jitter = statistics.speed_line(durations, images_per_step)
     line = f'{len(durations)}\timages/sec: {speed:.1f} +/- {uncertainty:.1f} (jitter = {jitter:.1f})'
     return line if loss is None else f'{line}\t{loss:.3f}'
@@ -125,12 +150,14 @@ def warnings(measurement: Measurement) -> list[dict[str, str]]:
             }
         )
     trend = statistics.trend(measurement.step_seconds)
-    if trend.significant and trend.relative_change is not None:
+    # In a long series the slightest change is significant.
+    if trend.significant and abs(trend.relative_change or 0.0) >= _CHANGE_WORTH_TELLING:
         found.append(
             {
                 'code': 'not_steady',
-                'text': f'The step time changed by {100 * trend.relative_change:+.1f} % during the measurement, which '
-                'is more than chance explains. Look for other programs, thermal or quota throttling, and run again.',
+                'text': f'The step time changed by {100 * (trend.relative_change or 0.0):+.1f} % during the '
+                'measurement, which is more than chance explains. Look for other programs, thermal or quota '
+                'throttling, and run again.',
             }
         )
     if any(loss is None for loss in measurement.losses) and not all(loss is None for loss in measurement.losses):

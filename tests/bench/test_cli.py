@@ -29,7 +29,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ('words', 'told'),
     [
-        (['--model=vgg_17'], ['--model=vgg_17', 'Did you mean vgg_16?']),
+        (['--model=rsenet_v1_50'], ['--model=rsenet_v1_50', 'Did you mean resnet_v1_50?']),
         (['--model=resnet50'], ['tf_cnn_benchmarks', 'resnet_v1_50']),
         (['vgg_16'], ['run_benchmark.py --model=vgg_16']),
         (['benchmrk'], ['Did you mean benchmark?']),

@@ -43,6 +43,17 @@ def test_a_full_disk_leaves_nothing_and_is_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_process_killed_while_it_writes_leaves_no_record(tmp_path: Path) -> None:
+    code = (
+        'import os, sys; from bench import record\n'
+        'os.fsync = lambda file: os.kill(os.getpid(), 9)\n'
+        "record.write({'x': 1}, sys.argv[1], 'run')\n"
+    )
+    done = subprocess.run([sys.executable, '-c', code, str(tmp_path)], cwd=ROOT, check=False)
+    assert done.returncode == -9
+    assert list(tmp_path.glob('*.json')) == []
+
+
 def test_a_number_that_json_does_not_know_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match='JSON'):
         record.write({'rate': float('nan')}, str(tmp_path), 'run')

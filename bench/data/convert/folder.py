@@ -14,7 +14,6 @@ import contextlib
 import dataclasses
 import io
 import itertools
-import os
 import random
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench import errors
 from bench.config import ConvertConfig
 from bench.data import datasets, tfrecord
+from bench.machine import cpu
 
 Item = TypeVar('Item')
 Result = TypeVar('Result')
@@ -100,7 +100,7 @@ def _write(folder: Path, classes: list[str], subsets: dict[str, list[_Picture]],
     """Writes labels.txt and all shards to `folder`."""
     labels = ''.join(f'{label}:{name}\n' for label, name in enumerate(classes))
     (folder / datasets.LABELS_FILE).write_text(labels, encoding='utf-8')
-    threads = len(os.sched_getaffinity(0))
+    threads = cpu.usable_cpus()
     # Only broken pictures are caught, so that one run tells of all of them.
     broken: list[str] = []
     with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(inter_op_parallelism_threads=threads)) as session:

@@ -99,15 +99,6 @@ def test_a_stopped_run_keeps_what_it_measured(tmp_path: Path, number: signal.Sig
     assert record['throughput']['images_per_second'] > 0
 
 
-def test_a_killed_run_leaves_no_half_record(tmp_path: Path) -> None:
-    words = command(*LENET, '--num_batches=1000000', f'--result_dir={tmp_path}')
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert process.stdout.readline()
-        process.kill()
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_result_folder_that_vanishes_is_told_without_a_traceback(tmp_path: Path) -> None:
     folder = tmp_path / 'results'
     words = command(*LENET, '--num_warmup_batches=1', '--num_batches=1000000', f'--result_dir={folder}')

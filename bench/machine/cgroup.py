@@ -1,0 +1,40 @@
+"""Limits that a control group (v2 or v1) sets on this process, in whichever of its ancestors they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+_ROOT = Path('/sys/fs/cgroup')
+_SELF = Path('/proc/self/cgroup')
+
+
+def values(name: str, controller: str = '', root: Path = _ROOT, membership: Path = _SELF) -> Iterator[str]:
+    """The contents of the file `name` in this process's group and in each of its ancestors.
+
+    Args:
+      controller: of version 1, whose hierarchies are a folder each; '' for version 2.
+      root: where the hierarchies are.
+      membership: which groups this process is in, as /proc/self/cgroup tells it. In a container the path that it tells
+        may not exist below `root`, whose top is then the container's own group.
+    """
+    top = root / controller
+    group = top / _path(controller, membership).lstrip('/')
+    for folder in (group, *group.parents):
+        if folder.is_relative_to(top):
+            try:
+                yield (folder / name).read_text().strip()
+            except OSError:
+                continue
+
+
+def _path(controller: str, membership: Path) -> str:
+    try:
+        lines = membership.read_text().splitlines()
+    except OSError:
+        return ''
+    for line in lines:
+        _, controllers, path = line.split(':', 2)
+        if controller in controllers.split(','):
+            return path
+    return ''
