@@ -103,3 +103,63 @@ def test_dropout_drops_in_training_alone() -> None:
     assert (other == 1).all()
     assert set(np.unique(dropped)) == {np.float32(0), np.float32(1.25)}
     assert (dropped == 0).mean() == pytest.approx(0.2, abs=0.02)
+
+
+@pytest.mark.parametrize(('step', 'kept'), [(0, 1.0), (500, 0.75), (1000, 0.5), (9000, 0.5)])
+@pytest.mark.parametrize('dtype', [tf.float32, tf.bfloat16])
+def test_drop_path_keeps_whole_images_as_often_as_its_schedule_says(step: int, kept: float, dtype: Any) -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(1)
+        tf.train.get_or_create_global_step()
+        # Half way into the network, 0.5 of the way to dropping every branch.
+        ones = tf.ones([4000, 2, 2, 1], dtype)
+        x = Layers(is_training=True).drop_path(ones, keep_prob=0.0, depth=0.5, total_steps=1000)
+        assert x.dtype == dtype
+        session.run(tf.train.get_global_step().initializer)
+        session.run(tf.train.get_global_step().assign(step))
+        values = session.run(tf.cast(x, tf.float32))
+    assert (values == values[:, :1, :1]).all()
+    assert (values[:, 0, 0, 0] > 0).mean() == pytest.approx(kept, abs=0.03)
+    assert values.max() == pytest.approx(1 / kept, rel=0.01)
+
+
+def test_drop_path_does_nothing_outside_training() -> None:
+    with tf.Graph().as_default():
+        x = tf.ones([2, 2, 2, 1])
+        assert Layers(is_training=False).drop_path(x, keep_prob=0.5, depth=1.0, total_steps=1) is x
+
+
+@_layouts
+def test_a_shifted_map_begins_one_pixel_further(layout: str) -> None:
+    x = np.arange(2 * 3 * 3 * 2, dtype=np.float32).reshape(2, 3, 3, 2)
+    wanted = np.zeros_like(x)
+    wanted[:, :2, :2] = x[:, 1:, 1:]
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.constant(x if layout == 'NHWC' else x.transpose(0, 3, 1, 2))
+        got = session.run(Layers(data_format=layout).shift(images))
+    np.testing.assert_array_equal(got if layout == 'NHWC' else got.transpose(0, 2, 3, 1), wanted)
+
+
+@_layouts
+def test_a_separable_convolution_is_a_depthwise_and_a_pointwise_one(layout: str) -> None:
+    x = np.random.RandomState(0).standard_normal((2, 9, 9, 3)).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        net = Layers(data_format=layout)
+        with net.style(activation=None, bias=None):
+            images = tf.constant(x if layout == 'NHWC' else x.transpose(0, 3, 1, 2))
+            result = net.separable(images, 5, 3, 'separable', stride=2, multiplier=4)
+        session.run(tf.global_variables_initializer())
+        depthwise, pointwise = tf.trainable_variables()
+        expected = tf.nn.separable_conv2d(tf.constant(x), depthwise, pointwise, [1, 2, 2, 1], 'SAME')
+        got, wanted = session.run([result, expected])
+    np.testing.assert_allclose(got if layout == 'NHWC' else got.transpose(0, 2, 3, 1), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(('name', 'at'), [('relu6', (0, 0, 1.5, 6)), ('hard_swish', (0, -1 / 3, 1.125, 7))])
+def test_activations_are_those_of_their_papers(name: str, at: tuple[float, ...]) -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        net = Layers()
+        x = tf.constant([[-4.0], [-1.0], [1.5], [7.0]])
+        y = net.dense(x, 1, 'one', activation=name, bias=None)
+        session.run(tf.trainable_variables()[0].assign([[1.0]]))
+        assert session.run(y)[:, 0] == pytest.approx(at)
