@@ -149,9 +149,9 @@ class Layers:
         with tf.variable_scope(scope):
             style = dataclasses.replace(self._style, **changes)
             weights = self._weights((*kernel, self.channels(x), outputs), style)
-            x = tf.matmul(flat, tf.reshape(weights, [-1, outputs]))
-            x = tf.reshape(x, [-1, *self._per_axis(1, 1, outputs)[1:]])
-            return self._finish(x, outputs, style)
+            # Biases and activation are added to the matrix, where TensorFlow computes all three as one operation.
+            x = self._finish(tf.matmul(flat, tf.reshape(weights, [-1, outputs])), outputs, style)
+            return tf.reshape(x, [-1, *self._per_axis(1, 1, outputs)[1:]])
 
     def dense(self, x: Tensor, outputs: int, scope: str, **changes: Any) -> Tensor:
         """A fully connected layer on [N, inputs]."""
