@@ -149,9 +149,12 @@ class Layers:
         with tf.variable_scope(scope):
             style = dataclasses.replace(self._style, **changes)
             weights = self._weights((*kernel, self.channels(x), outputs), style)
+            x = tf.matmul(flat, tf.reshape(weights, [-1, outputs]))
+            shape = [-1, *self._per_axis(1, 1, outputs)[1:]]
+            if style.batch_norm:  # which is for maps
+                return self._finish(tf.reshape(x, shape), outputs, style)
             # Biases and activation are added to the matrix, where TensorFlow computes all three as one operation.
-            x = self._finish(tf.matmul(flat, tf.reshape(weights, [-1, outputs])), outputs, style)
-            return tf.reshape(x, [-1, *self._per_axis(1, 1, outputs)[1:]])
+            return tf.reshape(self._finish(x, outputs, style), shape)
 
     def dense(self, x: Tensor, outputs: int, scope: str, **changes: Any) -> Tensor:
         """A fully connected layer on [N, inputs]."""

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 
 from bench.machine import capabilities
 from bench.models.layers import Layers
+from bench.models.style import BatchNorm
 
 _CAN = capabilities.detect()
 _layouts = pytest.mark.parametrize(
@@ -42,6 +43,21 @@ def test_a_fully_connected_layer_is_the_convolution_that_slim_makes_of_it(layout
     )
     assert got.shape == wanted.shape
     np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+@_layouts
+@pytest.mark.parametrize('pixels', [3, 4])
+def test_a_fully_connected_layer_can_have_batch_norm(layout: str, pixels: int) -> None:
+    with tf.Graph().as_default():
+        net = Layers(data_format=layout, is_training=True)
+        images = tf.zeros([2, pixels, pixels, 5] if layout == 'NHWC' else [2, 5, pixels, pixels])
+        x = net.full_conv(images, 7, 3, 'fc', batch_norm=BatchNorm())
+        assert net.map_size(x) == (pixels - 2, pixels - 2)
+        assert [v.op.name for v in tf.trainable_variables()] == [
+            'fc/weights',
+            'fc/BatchNorm/gamma',
+            'fc/BatchNorm/beta',
+        ]
 
 
 @_layouts
