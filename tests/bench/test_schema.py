@@ -1,0 +1,24 @@
+"""The schema of records and the options say the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import jsonschema
+
+from bench.config import BenchmarkConfig
+
+SCHEMA = json.loads((Path(__file__).parents[2] / 'bench' / 'record.schema.json').read_text())
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def test_every_option_is_in_the_schema() -> None:
+    groups = SCHEMA['properties']['config']['properties']
+    for field in dataclasses.fields(BenchmarkConfig):
+        options = getattr(BenchmarkConfig(), field.name)
+        assert set(groups[field.name]['properties']) == {option.name for option in dataclasses.fields(options)}
