@@ -140,6 +140,8 @@ def _step_line(durations: Sequence[float], images_per_step: int, loss: float | N
 
 def warnings(measurement: Measurement) -> list[dict[str, str]]:
     """What makes the measurement less believable, each with what to do about it."""
+    if not measurement.step_seconds:
+        return []
     found = []
     if measurement.warmed_up is False:
         found.append(

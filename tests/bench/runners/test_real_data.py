@@ -96,7 +96,9 @@ def test_xla_computes_the_same_first_loss(tmp_path: Path) -> None:
 def test_a_truncated_shard_is_named_and_the_record_says_failed(damaged: Path, tmp_path: Path) -> None:
     shard = damaged / 'train-00001-of-00002'
     shard.write_bytes(shard.read_bytes()[:-40])
-    done = run(*SMALL, '--num_batches=50', f'--data_dir={damaged}', '--data_name=folder', f'--result_dir={tmp_path / "r"}')
+    done = run(
+        *SMALL, '--num_batches=50', f'--data_dir={damaged}', '--data_name=folder', f'--result_dir={tmp_path / "r"}'
+    )
     _failed(done, str(shard), tmp_path / 'r')
 
 
@@ -113,7 +115,9 @@ def test_a_flipped_byte_is_found_by_its_checksum(damaged: Path, tmp_path: Path) 
     (size,) = struct.unpack_from('<Q', data)
     data[12 + size // 2] ^= 0xFF
     shard.write_bytes(data)
-    done = run(*SMALL, '--num_batches=50', f'--data_dir={damaged}', '--data_name=folder', f'--result_dir={tmp_path / "r"}')
+    done = run(
+        *SMALL, '--num_batches=50', f'--data_dir={damaged}', '--data_name=folder', f'--result_dir={tmp_path / "r"}'
+    )
     _failed(done, str(shard), tmp_path / 'r')
 
 
