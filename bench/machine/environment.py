@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-from bench.machine import tuning
-
 _PREFIXES = (
     'DNNL_', 'GLIBC_TUNABLES', 'KMP_', 'LD_PRELOAD', 'MALLOC_', 'MKL_', 'OMP_', 'ONEDNN_', 'TF_AUTO_', 'TF_CPP_',
     'TF_DISABLE_', 'TF_ENABLE_', 'TF_MKL_', 'TF_NUM_', 'TF_XLA_', 'XLA_',
@@ -13,7 +11,5 @@ _PREFIXES = (
 
 
 def variables() -> dict[str, str]:
-    """Names and values, without what this program adds."""
-    ours = tuning.applied()
-    found = sorted(os.environ.items())
-    return {name: value for name, value in found if name.startswith(_PREFIXES) and name not in ours}
+    """Names and values, before this program adds its own."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(_PREFIXES)}

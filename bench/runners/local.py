@@ -15,7 +15,7 @@ from bench import flags, record
 from bench.config import BenchmarkConfig
 from bench.data import datasets
 from bench.errors import BenchError
-from bench.machine import capabilities, cpu, environment, memory, tuning
+from bench.machine import capabilities, cpu, environment, memory
 from bench.models import registry
 from bench.runners import summary, timing
 from bench.runners.stop import StopRequest
@@ -34,7 +34,6 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
     Raises:
       BenchError: the run failed; what was measured until then is in a record.
     """
-    tuning.restart_tuned()
     network = registry.get(config.network.model)
     data = config.data
     dataset = (
@@ -103,7 +102,6 @@ def _record(
         machine={'cpu': cpu.facts(), 'memory': memory.facts(), 'kernel': platform.release()},
         build=tensorflow_build.facts(),
         environment=given,
-        tuning=tuning.applied(),
         workers=[worker],
         images_per_step=config.network.batch_size or 0,
         achieved=achieved,
