@@ -2,9 +2,9 @@
 
 tests/data/networks.json.gz has the published networks' variables, end points, parameters and multiply-adds with 1001
 classes; tests/data/networks.npz every eighth logit for two images, the standard deviation of all logits, and mean and
-standard deviation of each end point, with the weights and images made here by `_weight` and `_images`. Batch norm's
-moving statistics there are those of the same two images, which a training step computes, times a factor close to 1 that
-moving averages had reached.
+standard deviation of each end point, with the weights of published.py and the images of `_images`. Batch norm's moving
+statistics there are those of the same two images, which a training step computes, times a factor close to 1 that moving
+averages had reached.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import dataclasses
 import functools
 import gzip
 import json
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from published import weight as published_weight
 
 from bench.errors import UsageError
 from bench.machine import capabilities
@@ -67,20 +67,6 @@ def _images(network: registry.Network) -> np.ndarray:
     return np.random.RandomState(2016).uniform(-1, 1, shape).astype(np.float32)
 
 
-def _weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The value of a variable, a function of its name and shape."""
-    normal = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
-    leaf = name.rsplit('/', maxsplit=1)[-1]
-    if leaf == 'gamma':
-        value = 1 + 0.1 * normal
-    elif leaf in ('beta', 'biases', 'bias'):
-        value = 0.1 * normal
-    else:
-        inputs = shape[0] * shape[1] if leaf == 'depthwise_weights' else np.prod(shape[:-1])
-        value = normal * np.sqrt(2 / inputs)
-    return value.astype(np.float32)
-
-
 @dataclasses.dataclass(frozen=True)
 class _Seen:
     """What a network computes here; by layout, or 'bf16' for NHWC in bfloat16."""
@@ -123,7 +109,7 @@ def _seen(name: str) -> _Seen:
 def _values(session: Any, statistics: list[Any], feed: dict[Any, np.ndarray], factor: float) -> dict[str, np.ndarray]:
     """Gives all variables their values; moving statistics by a training step."""
     trained = {v.op.name for v in tf.trainable_variables()}
-    _load(session, {v.op.name: _weight(v.op.name, tuple(v.shape)) for v in tf.trainable_variables()})
+    _load(session, {v.op.name: published_weight(v.op.name, tuple(v.shape)) for v in tf.trainable_variables()})
     _load(session, {v.op.name: np.zeros(v.shape) for v in tf.global_variables() if v.op.name not in trained})
     session.run(statistics, feed)
     values = dict(zip((v.op.name for v in tf.global_variables()), session.run(tf.global_variables()), strict=True))
