@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,6 +82,9 @@ def _main(words: list[str]) -> int:
     problems += settings.problems(capabilities.detect)
     if problems:
         raise UsageError(problems)
+    # TensorFlow's chatter, unless the user's environment asks for it.
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    warnings.filterwarnings('ignore', module='tensorflow|tf_keras|tf_slim')
     module, _, function = command.function.partition(':')
     return getattr(importlib.import_module(module), function)(settings, [*([name] if name else []), *words])
 

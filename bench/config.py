@@ -15,6 +15,7 @@ from typing import Any
 
 from bench import errors
 from bench.data import datasets
+from bench.machine import memory
 from bench.machine.capabilities import Capabilities
 from bench.models import registry
 
@@ -130,7 +131,10 @@ class DataOptions:
     )
     input_only: bool = option(False, 'Time the input pipeline alone.')
     datasets_num_private_threads: int | None = option(
-        None, "Threads of the input pipeline's own; as many as usable processors where not given.", minimum=1
+        None,
+        "Threads of the input pipeline's own; as many as usable processors where not given.",
+        minimum=1,
+        maximum=1024,
     )
     tf_random_seed: int = option(1234, 'Seed of weights, synthetic images, shuffling and distortions.', minimum=0)
 
@@ -154,9 +158,11 @@ class ThreadOptions:
     """The threads"""
 
     num_intra_threads: int | None = option(
-        None, 'Threads within an operation; as many as usable processors where not given.', minimum=1
+        None, 'Threads within an operation; as many as usable processors where not given.', minimum=1, maximum=1024
     )
-    num_inter_threads: int | None = option(None, 'Operations at the same time; 1 where not given.', minimum=1)
+    num_inter_threads: int | None = option(
+        None, 'Operations at the same time; 1 where not given.', minimum=1, maximum=1024
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -345,7 +351,15 @@ def network_problems(network: NetworkOptions) -> list[str]:
         found = registry.get(network.model)
     except errors.UsageError as error:
         return list(error.problems)
-    return found.size_problems(network.image_size or found.image_size)
+    size = network.image_size or found.image_size
+    batch = network.batch_size or found.batch_size
+    needed, usable = 4 * batch * size * size * found.channels, memory.usable_bytes()
+    if needed > usable:
+        return [
+            f'A batch of {batch} images of {size}x{size} takes {needed / 2**30:,.0f} GiB by itself; there are '
+            f'{usable / 2**30:.0f} here. Use a smaller --batch_size or --image_size.'
+        ]
+    return found.size_problems(size)
 
 
 def _precision_problems(network: NetworkOptions, capabilities: Callable[[], Capabilities]) -> list[str]:
@@ -362,6 +376,8 @@ def _precision_problems(network: NetworkOptions, capabilities: Callable[[], Capa
 
 def result_dir_problems(result_dir: str) -> list[str]:
     """Whether a record could be written, told before hours of measuring and not after."""
+    if not result_dir:
+        return ['--result_dir= names no folder. Name one for the records, or leave the flag out.']
     path = Path(result_dir).absolute()
     existing = path
     while not existing.exists():

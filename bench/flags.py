@@ -119,8 +119,8 @@ def parse(config_class: type[Config], words: Sequence[str], program: str) -> tup
 
 def _without_cause(words: Sequence[str], error: str) -> list[str]:
     """The words without the flags that absl's error names."""
-    names = set(re.findall(r'-*(\w+)', error))
-    return [word for word in words if word.lstrip('-').partition('=')[0].removeprefix('no') not in names]
+    names = set(re.findall(r'\w+', error))
+    return [word for word in words if word.lstrip('-').partition('=')[0] not in names]
 
 
 def _stray(word: str, known: list[str]) -> str:

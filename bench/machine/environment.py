@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 _PREFIXES = (
-    'DNNL_', 'GLIBC_TUNABLES', 'KMP_', 'LD_PRELOAD', 'MALLOC_', 'MKL_', 'OMP_', 'ONEDNN_', 'TF_AUTO_', 'TF_CPP_',
+    'DNNL_', 'GLIBC_TUNABLES', 'KMP_', 'LD_PRELOAD', 'MALLOC_', 'MKL_', 'OMP_', 'ONEDNN_', 'TF_AUTO_',
     'TF_DISABLE_', 'TF_ENABLE_', 'TF_MKL_', 'TF_NUM_', 'TF_XLA_', 'XLA_',
 )  # fmt: skip
 

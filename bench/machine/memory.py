@@ -31,6 +31,14 @@ def peak_bytes() -> int:
     return int(status.partition('VmHWM:')[2].split()[0]) * 1024
 
 
+def usable_bytes() -> int:
+    """What this process may use at the most: the machine's memory, or its control group's limit."""
+    import psutil
+
+    total = int(psutil.virtual_memory().total)
+    return min(total, cgroup_limit() or total)
+
+
 def facts() -> dict[str, Any]:
     """Memory for the record, in bytes."""
     import psutil

@@ -69,7 +69,8 @@ def execute(
         step = steps.benchmark_step(config, network, dataset, session_config)
         with tf.Session(graph=step.graph, config=session_config) as session:
             call = steps.prepare(step, session)
-            measurement = timing.measure(call, config.timing, config.network.batch_size or 0, screen, stop_requested)
+            images, has_loss = config.network.batch_size or 0, step.loss is not None
+            measurement = timing.measure(call, config.timing, images, screen, stop_requested, has_loss=has_loss)
     except timing.StepFailedError as error:
         return Seen(error.measurement, 0, 0.0, memory.peak_bytes(), _explained(error.__cause__, dataset, screen))
     except (BenchError, MemoryError, ValueError, OverflowError, *pipeline.ERRORS) as error:

@@ -6,7 +6,6 @@ import datetime
 import os
 import platform
 import shlex
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,10 +39,9 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         datasets.load(data.data_name, data.data_subset, Path(data.data_dir)) if data.data_dir is not None else None
     )
     config = config.resolved(network, dataset, cpu.usable_cpus())
+    given = environment.variables()
     with Screen(to_stderr=config.output.json) as screen:
         screen.progress('loading TensorFlow')
-        given = environment.variables()
-        _quiet_tensorflow()
         # Only here, because it takes seconds: everything that can be refused has been.
         from bench.runners import execution
 
@@ -64,12 +62,6 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
     if failures:
         raise BenchError(' '.join(failures))
     return 1 if written['ended']['status'] == 'interrupted' else 0
-
-
-def _quiet_tensorflow() -> None:
-    """Keeps TensorFlow's chatter from the screen, unless the user's environment asks for it."""
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-    warnings.filterwarnings('ignore', module='tensorflow|tf_keras|tf_slim')
 
 
 def _record(

@@ -36,6 +36,8 @@ def _lines(record: Json) -> list[tuple[str, str]]:
     ]
     if record['throughput']:
         lines += [('throughput', _throughput(record)), ('step time', _step_times(record))]
+    elif record['ended']['status'] == 'interrupted':
+        lines.append(('throughput', 'interrupted before a step was measured'))
     if record['work']:
         work = record['work']
         lines.append(

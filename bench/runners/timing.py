@@ -53,6 +53,8 @@ def measure(
     images_per_step: int,
     screen: Screen,
     stop_requested: Callable[[], bool],
+    *,
+    has_loss: bool = True,
 ) -> Measurement:
     """Warms up, measures and prints.
 
@@ -60,6 +62,7 @@ def measure(
       step: does one step and gives its loss.
       images_per_step: of all that takes part in a step.
       stop_requested: asked after each step.
+      has_loss: whether a step has one to print.
 
     Raises:
       StepFailedError: a step raised.
@@ -73,7 +76,7 @@ def measure(
     if stop_requested():
         return Measurement(tuple(warmup), (), (), warmed_up, 'interrupted')
     screen.line('Done warm up')
-    screen.line('Step\tImg/sec\ttotal_loss')
+    screen.line('Step\tImg/sec\ttotal_loss' if has_loss else 'Step\tImg/sec')
     # An array, which numpy reads without copying: what is done between steps must not grow with their number.
     durations = array.array('d')
     losses: list[float | None] = []
