@@ -1,177 +1,32 @@
-"""What a run is: frozen dataclasses, one a command, made of groups that several commands share.
+"""What a run is: frozen dataclasses, one a command, made of the groups of bench/options.py.
 
-Every field is also a flag of the same name (bench/flags.py). A field is written here once, with its default, its
-meaning and its limits. This module and all that it imports know nothing of TensorFlow, so that a wrong command line
-is answered at once; `problems()` of a config finds all conflicts together.
+This module and all that it imports know nothing of TensorFlow, so that a wrong command line is answered at once;
+`problems()` of a config finds all conflicts together.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from bench import errors
 from bench.data import datasets
-from bench.machine import memory
 from bench.machine.capabilities import Capabilities
 from bench.models import registry
-
-
-def option(
-    default: Any,
-    text: str,
-    *,
-    aliases: tuple[str, ...] = (),
-    choices: tuple[str, ...] = (),
-    minimum: float | None = None,
-    maximum: float | None = None,
-    above: float | None = None,
-    positional: bool = False,
-) -> Any:
-    """A dataclass field that is also a flag.
-
-    Args:
-      default: its value where the flag is not given.
-      text: its meaning, for --help.
-      aliases: other names of the flag (slim's, tf_cnn_benchmarks').
-      choices: the only values it may have.
-      minimum, maximum, above: the least, the greatest and the excluded lower limit of a number.
-      positional: it may be given as a word without a flag's name.
-    """
-    return dataclasses.field(
-        default=default,
-        metadata={
-            'text': text,
-            'aliases': aliases,
-            'choices': choices,
-            'minimum': minimum,
-            'maximum': maximum,
-            'above': above,
-            'positional': positional,
-        },
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class NetworkOptions:
-    """The network"""
-
-    model: str = option('vgg_16', 'The network; `models` lists them.', aliases=('model_name',))
-    batch_size: int | None = option(None, "Images in a step; the network's own default where not given.", minimum=1)
-    image_size: int | None = option(
-        None,
-        "Height and width of the images; the network's own where not given.",
-        minimum=1,
-        aliases=('train_image_size',),
-    )
-    num_classes: int | None = option(
-        None, "Classes of the last layer; 1001, or the dataset's number of classes, where not given.", minimum=2
-    )
-    data_format: str = option('NHWC', 'Layout of images and activations.', choices=('NHWC', 'NCHW'))
-    precision: str = option(
-        'fp32',
-        "Arithmetic: bf16 keeps float32 variables and computes in bfloat16 where oneDNN's mixed precision allows it.",
-        choices=('fp32', 'bf16'),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class StepOptions:
-    """The step"""
-
-    forward_only: bool = option(False, 'Time inference: frozen graph, batch norm folded, no gradients.')
-    xla: bool = option(False, 'Compile the step with XLA.')
-    optimizer: str = option('sgd', 'How weights are updated.', choices=('sgd', 'momentum', 'rmsprop', 'adam'))
-    learning_rate: float = option(0.01, 'The (initial) learning rate.', above=0, aliases=('init_learning_rate',))
-    learning_rate_decay_type: str = option(
-        'fixed', 'How the learning rate falls.', choices=('fixed', 'exponential', 'polynomial')
-    )
-    end_learning_rate: float = option(0.0001, 'Where a polynomial decay ends.', minimum=0)
-    learning_rate_decay_factor: float = option(0.94, 'Factor of an exponential decay.', above=0, maximum=1)
-    num_epochs_per_decay: float = option(2.0, 'Epochs after which the learning rate decays.', above=0)
-    num_samples_per_epoch: int | None = option(
-        None,
-        "Images in an epoch, for the decay; the dataset's size, or ImageNet's for synthetic data, where not given.",
-        minimum=1,
-    )
-    momentum: float = option(0.9, 'Of the momentum optimizer.', minimum=0)
-    rmsprop_decay: float = option(0.9, 'Of the rmsprop optimizer.', minimum=0, maximum=1)
-    rmsprop_momentum: float = option(0.9, 'Of the rmsprop optimizer.', minimum=0)
-    adam_beta1: float = option(0.9, 'Of the adam optimizer.', minimum=0, maximum=1)
-    adam_beta2: float = option(0.999, 'Of the adam optimizer.', minimum=0, maximum=1)
-    opt_epsilon: float = option(
-        1.0, 'Epsilon of the rmsprop and adam optimizers.', above=0, aliases=('rmsprop_epsilon', 'adam_epsilon')
-    )
-    weight_decay: float = option(0.00004, 'L2 regularization of the weights.', minimum=0)
-    label_smoothing: float = option(0.0, 'How much of a label is spread over all classes.', minimum=0, maximum=1)
-    gradient_clip: float | None = option(None, 'Clip each gradient element to [-x, x].', above=0)
-    moving_average_decay: float | None = option(
-        None, 'Keep moving averages of the variables with this decay.', above=0, maximum=1
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class DataOptions:
-    """The data"""
-
-    data_dir: str | None = option(
-        None, 'Folder of TFRecord shards; synthetic images where not given.', aliases=('dataset_dir',)
-    )
-    data_name: str = option(
-        'imagenet',
-        'What is in data_dir; `folder` is what `convert` wrote.',
-        aliases=('dataset_name',),
-        choices=datasets.names(),
-    )
-    data_subset: str = option(
-        'train', 'Which shards.', aliases=('dataset_split_name',), choices=('train', 'validation')
-    )
-    input_only: bool = option(False, 'Time the input pipeline alone.')
-    datasets_num_private_threads: int | None = option(
-        None,
-        "Threads of the input pipeline's own; as many as usable processors where not given.",
-        minimum=1,
-        maximum=1024,
-    )
-    tf_random_seed: int = option(1234, 'Seed of weights, synthetic images, shuffling and distortions.', minimum=0)
-
-
-@dataclasses.dataclass(frozen=True)
-class TimingOptions:
-    """The measurement"""
-
-    num_batches: int | None = option(
-        None, 'Steps to measure; until the 95 % interval is within 1 % where not given.', minimum=1
-    )
-    num_warmup_batches: int | None = option(
-        None, 'Steps before the measurement; until steady where not given.', minimum=0
-    )
-    max_seconds: float = option(60.0, 'Longest measurement where num_batches is not given.', above=0)
-    display_every: int = option(10, 'Steps between printed lines.', minimum=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class ThreadOptions:
-    """The threads"""
-
-    num_intra_threads: int | None = option(
-        None, 'Threads within an operation; as many as usable processors where not given.', minimum=1, maximum=1024
-    )
-    num_inter_threads: int | None = option(
-        None, 'Operations at the same time; 1 where not given.', minimum=1, maximum=1024
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class OutputOptions:
-    """The result"""
-
-    result_dir: str = option('results', 'Folder for the record of the run.')
-    json: bool = option(False, 'Print the record on standard output, and all else on standard error.')
-
+from bench.options import (
+    DataOptions,
+    NetworkOptions,
+    OutputOptions,
+    StepOptions,
+    ThreadOptions,
+    TimingOptions,
+    network_problems,
+    option,
+    precision_problems,
+    result_dir_problems,
+)
 
 # What a training step alone reads.
 _TRAINING = (
@@ -210,7 +65,7 @@ class BenchmarkConfig:
           capabilities: tells what this machine and TensorFlow can do; asked only where it matters.
         """
         found = network_problems(self.network)
-        found += _precision_problems(self.network, capabilities)
+        found += precision_problems(self.network, capabilities)
         found += self._without_effect()
         found += self._data_problems()
         found += result_dir_problems(self.output.result_dir)
@@ -343,47 +198,3 @@ class ModelsConfig:
         if registry.matching(self.pattern):
             return []
         return [f'No network matches {self.pattern!r}.{errors.nearest(self.pattern, registry.names_and_aliases())}']
-
-
-def network_problems(network: NetworkOptions) -> list[str]:
-    """What is wrong with the choice of network."""
-    try:
-        found = registry.get(network.model)
-    except errors.UsageError as error:
-        return list(error.problems)
-    size = network.image_size or found.image_size
-    batch = network.batch_size or found.batch_size
-    needed, usable = 4 * batch * size * size * found.channels, memory.usable_bytes()
-    if needed > usable:
-        return [
-            f'A batch of {batch} images of {size}x{size} takes {needed / 2**30:,.0f} GiB by itself; there are '
-            f'{usable / 2**30:.0f} here. Use a smaller --batch_size or --image_size.'
-        ]
-    return found.size_problems(size)
-
-
-def _precision_problems(network: NetworkOptions, capabilities: Callable[[], Capabilities]) -> list[str]:
-    found = []
-    if network.data_format == 'NCHW' and not capabilities().onednn:
-        found.append(
-            "--data_format=NCHW needs oneDNN, which is off here: TensorFlow's own kernels compute convolutions on CPUs "
-            f'in NHWC only. ({capabilities().onednn_reason}) Use --data_format=NHWC, or set TF_ENABLE_ONEDNN_OPTS=1.'
-        )
-    if network.precision == 'bf16' and not capabilities().bf16:
-        found.append(f'--precision=bf16 would bring nothing here: {capabilities().bf16_reason} Use --precision=fp32.')
-    return found
-
-
-def result_dir_problems(result_dir: str) -> list[str]:
-    """Whether a record could be written, told before hours of measuring and not after."""
-    if not result_dir:
-        return ['--result_dir= names no folder. Name one for the records, or leave the flag out.']
-    path = Path(result_dir).absolute()
-    existing = path
-    while not existing.exists():
-        existing = existing.parent
-    if not existing.is_dir():
-        return [f'--result_dir={result_dir}: {existing} is a file, not a folder. Name a folder for the records.']
-    if not os.access(existing, os.W_OK | os.X_OK):
-        return [f'--result_dir={result_dir}: no permission to write in {existing}. Name a folder that you own.']
-    return []

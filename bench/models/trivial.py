@@ -11,9 +11,7 @@ if TYPE_CHECKING:
     from bench.models.layers import Layers
 
 
-@register(
-    'trivial', image_size=227, batch_size=32, preprocessing='vgg', parameters=4_263_877, multiply_adds=4_258_779
-)
+@register('trivial', image_size=227, batch_size=32, preprocessing='vgg', parameters=4_263_877, multiply_adds=4_258_779)
 def trivial(net: Layers, images: Any) -> Any:
     """One unit that sees all of the image, then 4096 that see it, then the classes."""
     with net.scope('trivial'), net.style(initializer=HE):

@@ -13,25 +13,19 @@ if TYPE_CHECKING:
 _IMAGES: dict[str, Any] = {'image_size': 224, 'least_image_size': 224, 'preprocessing': 'vgg'}
 
 
-@register(
-    'vgg_a', batch_size=8, aliases=('vgg11',), parameters=132_867_433, multiply_adds=7_609_094_144, **_IMAGES
-)
+@register('vgg_a', batch_size=8, aliases=('vgg11',), parameters=132_867_433, multiply_adds=7_609_094_144, **_IMAGES)
 def vgg_a(net: Layers, images: Any) -> Any:
     """Configuration A: 8 convolutions."""
     return _vgg(net, images, 'vgg_a', (1, 1, 2, 2, 2))
 
 
-@register(
-    'vgg_16', batch_size=8, aliases=('vgg16',), parameters=138_361_641, multiply_adds=15_470_268_416, **_IMAGES
-)
+@register('vgg_16', batch_size=8, aliases=('vgg16',), parameters=138_361_641, multiply_adds=15_470_268_416, **_IMAGES)
 def vgg_16(net: Layers, images: Any) -> Any:
     """Configuration D: 13 convolutions."""
     return _vgg(net, images, 'vgg_16', (2, 2, 3, 3, 3))
 
 
-@register(
-    'vgg_19', batch_size=8, aliases=('vgg19',), parameters=143_671_337, multiply_adds=19_632_066_560, **_IMAGES
-)
+@register('vgg_19', batch_size=8, aliases=('vgg19',), parameters=143_671_337, multiply_adds=19_632_066_560, **_IMAGES)
 def vgg_19(net: Layers, images: Any) -> Any:
     """Configuration E: 16 convolutions."""
     return _vgg(net, images, 'vgg_19', (2, 2, 4, 4, 4))

@@ -12,13 +12,14 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from bench.config import BenchmarkConfig, StepOptions
+from bench.config import BenchmarkConfig
 from bench.data import pipeline, synthetic
 from bench.data.datasets import Dataset
 from bench.models import multiply_adds
 from bench.models.build import Output, build
 from bench.models.registry import Network
 from bench.models.slim import slim
+from bench.options import StepOptions
 from bench.runners import inference
 from bench.training import learning_rates, losses, optimizers
 

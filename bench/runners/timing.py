@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from analysis import statistics
-from bench.config import TimingOptions
+from bench.options import TimingOptions
 from bench.screen import Screen
 
 _RULE = '-' * 64

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from bench.config import StepOptions
+from bench.options import StepOptions
 
 
 def learning_rate(options: StepOptions, global_step: Any, images_per_step: int, samples_per_epoch: int) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from bench.config import StepOptions
+from bench.options import StepOptions
 
 
 def optimizer(options: StepOptions, learning_rate: Any) -> tf.train.Optimizer:

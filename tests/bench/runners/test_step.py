@@ -10,10 +10,11 @@ import pytest
 import tensorflow.compat.v1 as tf
 from published import weight
 
-from bench.config import BenchmarkConfig, StepOptions
+from bench.config import BenchmarkConfig
 from bench.models import registry
 from bench.models.build import Output, build
 from bench.models.slim import slim
+from bench.options import StepOptions
 from bench.runners import inference
 from bench.runners import session as sessions
 from bench.runners import step as steps

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.config import TimingOptions
+from bench.options import TimingOptions
 from bench.runners import timing
 from bench.screen import Screen
 
