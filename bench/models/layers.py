@@ -14,6 +14,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from bench.models import gradients
 from bench.models.slim import slim
 from bench.models.style import BatchNorm, Initializer, Style
 
@@ -132,7 +133,9 @@ class Layers:
             weights = self._weights((height, width, self.channels(x), outputs), style)
             x, padding = self._pad(x, height, width, stride, padding)
             strides = self._per_axis(stride, stride, 1)
-            x = tf.nn.conv2d(x, weights, strides=strides, padding=padding, data_format=self.data_format)
+            pointwise = (height, width, stride, self.data_format) == (1, 1, 1, 'NHWC')
+            with gradients.of_pointwise() if pointwise else contextlib.nullcontext():
+                x = tf.nn.conv2d(x, weights, strides=strides, padding=padding, data_format=self.data_format)
             return self._finish(x, outputs, style)
 
     def full_conv(self, x: Tensor, outputs: int, size: Size, scope: str, **changes: Any) -> Tensor:
@@ -149,7 +152,8 @@ class Layers:
         with tf.variable_scope(scope):
             style = dataclasses.replace(self._style, **changes)
             weights = self._weights((*kernel, self.channels(x), outputs), style)
-            x = tf.matmul(flat, tf.reshape(weights, [-1, outputs]))
+            with gradients.of_dense():
+                x = tf.matmul(flat, tf.reshape(weights, [-1, outputs]))
             shape = [-1, *self._per_axis(1, 1, outputs)[1:]]
             if style.batch_norm:  # which is for maps
                 return self._finish(tf.reshape(x, shape), outputs, style)
@@ -161,7 +165,9 @@ class Layers:
         with tf.variable_scope(scope):
             style = dataclasses.replace(self._style, **changes)
             weights = self._weights((int(x.shape[-1]), outputs), style)
-            return self._finish(tf.matmul(x, weights), outputs, style)
+            with gradients.of_dense():
+                x = tf.matmul(x, weights)
+            return self._finish(x, outputs, style)
 
     def depthwise(
         self, x: Tensor, size: Size, scope: str, *, stride: int = 1, padding: str = 'SAME', **changes: Any
@@ -290,9 +296,10 @@ class Layers:
         if not self.is_training or keep_prob == 1:
             return x
         progress = tf.minimum(1.0, tf.cast(tf.train.get_or_create_global_step(), tf.float32) / total_steps)
-        keep = tf.cast(1 - progress * depth * (1 - keep_prob), x.dtype)
-        kept = tf.floor(keep + tf.random.uniform([tf.shape(x)[0], 1, 1, 1], dtype=x.dtype))
-        return x / keep * kept
+        keep = 1 - progress * depth * (1 - keep_prob)
+        # Drawn in float32: bfloat16 has so few numbers below 1 that a branch would be kept too often.
+        kept = tf.floor(keep + tf.random.uniform([tf.shape(x)[0], 1, 1, 1]))
+        return x * tf.cast(1 / keep, x.dtype) * tf.cast(kept, x.dtype)
 
     def concat(self, branches: Sequence[Tensor]) -> Tensor:
         """Branches side by side along the channels."""

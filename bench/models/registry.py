@@ -86,7 +86,7 @@ _NOT_THE_SAME = {
 }
 
 # Modules beside this one that hold no networks (and may import TensorFlow).
-_NO_FAMILIES = ('registry', 'layers', 'style', 'build', 'slim', 'multiply_adds', 'listing')
+_NO_FAMILIES = ('registry', 'layers', 'style', 'build', 'slim', 'multiply_adds', 'listing', 'gradients')
 
 _networks: dict[str, Network] = {}
 
