@@ -3,7 +3,11 @@
 
 import sys
 
-from bench.cli import main
+try:
+    from bench.cli import main
+except KeyboardInterrupt:
+    # Ctrl-C before the program could take care of it.
+    sys.exit(1)
 
 if __name__ == '__main__':
     sys.exit(main(sys.argv[1:]))

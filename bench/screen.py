@@ -49,10 +49,13 @@ class Screen:
         else:
             try:
                 print(text, file=self._stream, flush=True)
-            except BrokenPipeError:
-                # Whoever read the lines (`head`) went away; the run and its record go on.
-                self._stream = open(os.devnull, 'w')  # noqa: PTH123, SIM115  (stays open as long as the process)
-                os.dup2(self._stream.fileno(), sys.stdout.fileno())
+            except OSError as error:
+                # Whoever read the lines (`head`) went away, or the disk is full: the run and its record go on.
+                if not isinstance(error, BrokenPipeError):
+                    print(f'error: standard output: {error.strerror}. The run goes on without it.', file=sys.stderr)
+                nowhere = open(os.devnull, 'w')  # noqa: PTH123, SIM115  (stays open as long as the process)
+                os.dup2(nowhere.fileno(), self._stream.fileno())
+                self._stream = nowhere
 
     def progress(self, text: str) -> None:
         """Shows what is going on, on a terminal alone."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import signal
+import time
 from types import FrameType, TracebackType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# A key that bounces, or a terminal and a parent process that both pass one Ctrl-C on, is no second request.
+_SECONDS_FOR_ONE = 0.5
 
 
 class StopRequest:
-    """While it is entered, the first SIGINT or SIGTERM sets `requested`; a second one ends the process at once."""
+    """While it is entered, the first SIGINT or SIGTERM sets `requested`; a later one ends the process at once."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -29,5 +32,7 @@ class StopRequest:
 
     def _request(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
-        for each in _SIGNALS:
-            signal.signal(each, signal.SIG_DFL)
+        for handler, seconds in ((signal.SIG_IGN, _SECONDS_FOR_ONE), (signal.SIG_DFL, 0)):
+            for each in _SIGNALS:
+                signal.signal(each, handler)
+            time.sleep(seconds)
