@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench import __version__, config, flags
+from bench.data.convert.options import ConvertConfig
 from bench.errors import BenchError, UsageError, nearest
 from bench.machine import capabilities
 from bench.models import registry
@@ -27,9 +28,7 @@ class _Command:
 
 COMMANDS = {
     'benchmark': _Command(config.BenchmarkConfig, 'bench.runners.local:run', 'time training steps, inference or input'),
-    'convert': _Command(
-        config.ConvertConfig, 'bench.data.convert.folder:run', 'a folder of pictures to TFRecord shards'
-    ),
+    'convert': _Command(ConvertConfig, 'bench.data.convert.command:run', 'a dataset to TFRecord shards'),
     'models': _Command(config.ModelsConfig, 'bench.models.listing:run', 'the networks, with size and multiply-adds'),
 }
 _DEFAULT = 'benchmark'

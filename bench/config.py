@@ -140,53 +140,6 @@ class BenchmarkConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ConvertConfig:
-    """What to convert to TFRecord shards, and where to."""
-
-    data_name: str = option(
-        'folder',
-        'What the source is: `folder` holds a folder of pictures for each class.',
-        aliases=('dataset_name',),
-        choices=('folder',),
-    )
-    source: str | None = option(None, 'Folder that holds a folder of pictures for each class.')
-    data_dir: str | None = option(None, 'Folder for the shards; made where it is missing.', aliases=('dataset_dir',))
-    validation_fraction: float = option(
-        0.1, 'How much of the pictures, chosen by chance, makes the validation subset.', minimum=0, maximum=0.9
-    )
-    num_shards: int = option(8, 'Files of each subset, at most.', minimum=1, maximum=99_999)
-    seed: int = option(0, 'Of order and choice for validation; the same seed gives the same files.', minimum=0)
-
-    def problems(self, capabilities: Callable[[], Capabilities]) -> list[str]:
-        """A source or a folder for the shards that is not given or cannot be used."""
-        return self._source_problems() + self._data_dir_problems()
-
-    def _source_problems(self) -> list[str]:
-        if self.source is None:
-            return ['--source is not given: name the folder that holds a folder of pictures for each class.']
-        source = Path(self.source)
-        if not source.is_dir():
-            return [f'--source={self.source}: there is no such folder. Name the folder that holds the class folders.']
-        classes = [path.name for path in source.iterdir() if path.is_dir() and not path.name.startswith('.')]
-        if len(classes) < 2:
-            what = f'only the folder {classes[0]}' if classes else 'no folders'
-            return [f'--source={self.source} holds {what}: each of 2 or more classes needs one, with its pictures.']
-        return []
-
-    def _data_dir_problems(self) -> list[str]:
-        if self.data_dir is None:
-            return ['--data_dir is not given: name the folder for the shards.']
-        out = Path(self.data_dir)
-        if self.source is not None and out.resolve().is_relative_to(Path(self.source).resolve()):
-            return [f'--data_dir={self.data_dir} is in --source, where folders are classes. Name one elsewhere.']
-        if out.exists() and not out.is_dir():
-            return [f'--data_dir={self.data_dir} is a file. Name a folder for the shards.']
-        if out.is_dir() and datasets.converted(out):
-            return [f'--data_dir={self.data_dir} holds {datasets.converted(out)[0]} already. Name an empty folder.']
-        return []
-
-
-@dataclasses.dataclass(frozen=True)
 class ModelsConfig:
     """Which networks to list."""
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from bench.data.datasets import Dataset
 
 Tensor = Any
+Value = Any
+Values = Mapping[str, Value]
 
 ENCODED = 'image/encoded'
 FORMAT = 'image/format'
@@ -38,25 +41,37 @@ def parse(record: Tensor) -> tuple[Tensor, Tensor]:
 
 def example(jpeg: bytes, *, label: int, text: str, filename: str, height: int, width: int, channels: int) -> bytes:
     """A serialized example of one JPEG; the same arguments give the same bytes."""
-    values: dict[str, bytes | int] = {
-        HEIGHT: height,
-        WIDTH: width,
-        COLORSPACE: b'RGB' if channels == 3 else b'grayscale',
-        CHANNELS: channels,
-        LABEL: label,
-        TEXT: text.encode(),
-        FORMAT: b'jpeg',
-        FILENAME: filename.encode(),
-        ENCODED: jpeg,
-    }
-    features = tf.train.Features(feature={key: _feature(value) for key, value in values.items()})
-    return tf.train.Example(features=features).SerializeToString(deterministic=True)
+    return serialized(
+        {
+            **basic(jpeg, 'jpeg', label, height, width),
+            COLORSPACE: b'RGB' if channels == 3 else b'grayscale',
+            CHANNELS: channels,
+            TEXT: text.encode(),
+            FILENAME: filename.encode(errors='surrogateescape'),
+        }
+    )
 
 
-def _feature(value: bytes | int) -> Any:
-    if isinstance(value, bytes):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+def basic(encoded: bytes, format_: str, label: int, height: int, width: int) -> dict[str, Value]:
+    """The features that every record has; the records of flowers, CIFAR-10 and MNIST have no others."""
+    return {ENCODED: encoded, FORMAT: format_.encode(), LABEL: label, HEIGHT: height, WIDTH: width}
+
+
+def serialized(values: Values) -> bytes:
+    """A serialized example of features by key; the same values give the same bytes."""
+    record = tf.train.Example()
+    for key, value in values.items():
+        # Filled in place: each message that is put into another is copied, with the picture in it.
+        feature = record.features.feature[key]
+        if isinstance(value, bytes):
+            feature.bytes_list.value.append(value)
+        elif isinstance(value, int):
+            feature.int64_list.value.append(value)
+        else:
+            numbers = feature.float_list if value.dtype.kind == 'f' else feature.int64_list
+            numbers.SetInParent()
+            numbers.value.extend(value.tolist())
+    return record.SerializeToString(deterministic=True)
 
 
 def find_trouble(dataset: Dataset, *, decode_pictures: bool) -> str | None:

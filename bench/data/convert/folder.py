@@ -1,196 +1,162 @@
-"""`convert --dataset_name=folder`: a folder of class folders of pictures to TFRecord shards that `benchmark` reads.
+"""`convert --dataset_name=folder`: a folder (or tar archive) of class folders of pictures.
 
-The shards are in the layout of slim's ImageNet (bench/data/tfrecord.py). Classes are numbered from 0 in the order of
-their folders' names and listed in labels.txt, as slim's flowers are. JPEGs are copied as they are; other pictures, and
-JPEGs in CMYK, become RGB JPEGs of quality 100, as in slim's ImageNet converter. The same source and seed give the
-same bytes.
+Classes are numbered from 0 in the order of their folders' names and listed in labels.txt, as TF-Slim's flowers are.
+The records are those of TF-Slim's ImageNet without synset and boxes. JPEGs are copied as they are; other pictures, and
+JPEGs in CMYK, become RGB JPEGs. Byte-identical pictures are all for training or all for validation.
 """
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
-import contextlib
 import dataclasses
-import io
-import itertools
-import random
-import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, TypeVar
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-import tensorflow.compat.v1 as tf
-from PIL import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+import numpy as np
 
 from bench import errors
-from bench.config import ConvertConfig
-from bench.data import datasets, tfrecord
-from bench.machine import cpu
+from bench.data import tfrecord
+from bench.data.convert import archives, layouts, shards, sources, splits
+from bench.data.convert.encoders import Jpeg
+from bench.data.convert.options import ConvertConfig
+from bench.data.convert.pictures import Encoded, Files, Members
+from bench.data.convert.prepared import Prepared
 
-Item = TypeVar('Item')
-Result = TypeVar('Result')
+Array = Any
 
-_SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
-_QUALITY = 100
-_SHOWN = 20
+SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
 @dataclasses.dataclass(frozen=True)
-class _Picture:
-    path: Path
-    label: int
-    text: str
+class Listing:
+    """Pictures in class folders.
+
+    Attributes:
+      pictures: the pictures, in the order of their names.
+      classes: names of the classes, sorted.
+      labels: the label of each picture, int64 [N].
+    """
+
+    pictures: Encoded
+    classes: tuple[str, ...]
+    labels: Array
 
 
-def run(config: ConvertConfig, words: Sequence[str]) -> int:  # noqa: ARG001  (every command is given its words)
-    """Converts and tells what was written.
+def prepare(config: ConvertConfig, files: Mapping[str, Path], unpacked: Path) -> Prepared:
+    """The dataset.
 
     Raises:
-      errors.DataError: a class without pictures, broken pictures, or shards that cannot be written. No shard is left.
+      errors.DataError: fewer than two classes, a class without pictures, none left for training, a broken archive.
     """
-    # `problems` of the config refused to go on without them.
-    assert config.source is not None and config.data_dir is not None
-    source, out = Path(config.source), Path(config.data_dir)
-    classes, pictures = _find_pictures(source)
-    random.Random(config.seed).shuffle(pictures)
-    count = round(len(pictures) * config.validation_fraction)
-    subsets = {'train': pictures[count:], 'validation': pictures[:count]}
-    if not subsets['train']:
-        raise errors.DataError(
-            f'--validation_fraction={config.validation_fraction} leaves none of {len(pictures)} pictures for training.'
+    listing = listed(files[sources.FOLDER], unpacked)
+
+    def record(index: int, jpeg: Jpeg) -> bytes:
+        label = int(listing.labels[index])
+        return tfrecord.example(
+            jpeg.data,
+            label=label,
+            text=listing.classes[label],
+            filename=listing.pictures.name(index),
+            height=jpeg.height,
+            width=jpeg.width,
+            channels=jpeg.channels,
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        # In a folder of its own first: no program takes half a dataset for a whole one.
-        with tempfile.TemporaryDirectory(dir=out, prefix='.unfinished-') as unfinished:
-            _write(Path(unfinished), classes, subsets, config.num_shards)
-            for path in sorted(Path(unfinished).iterdir()):
-                path.replace(out / path.name)
-    except (OSError, tf.errors.OpError) as error:
-        raise errors.DataError(f'--data_dir={out}: the shards cannot be written: {error}') from error
-    done = ' and '.join(f'{len(chosen)} for {subset}' for subset, chosen in subsets.items() if chosen)
-    print(f'Wrote {len(pictures)} pictures of {len(classes)} classes to {out}: {done}.')
-    return 0
+
+    return divided(config, listing, record)
 
 
-def _find_pictures(source: Path) -> tuple[list[str], list[_Picture]]:
-    """Names of the classes, and all pictures in a fixed order."""
-    folders = sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith('.'))
-    pictures: list[_Picture] = []
-    others: list[Path] = []
-    for label, folder in enumerate(folders):
-        files = sorted(path for path in folder.rglob('*') if path.is_file() and not path.name.startswith('.'))
-        found = [path for path in files if path.suffix.lower() in _SUFFIXES]
-        if not found:
-            raise errors.DataError(
-                f'{folder} holds no pictures (files named {", ".join("*" + suffix for suffix in _SUFFIXES)}). '
-                'Each folder in --source is a class: put pictures there, or move the folder away.'
-            )
-        pictures += [_Picture(path, label, folder.name) for path in found]
-        others += [path for path in files if path.suffix.lower() not in _SUFFIXES]
-    if others:
-        print(f'Left out {len(others)} files that are no pictures by their names, such as {others[0]}.')
-    return [folder.name for folder in folders], pictures
-
-
-def _write(folder: Path, classes: list[str], subsets: dict[str, list[_Picture]], num_shards: int) -> None:
-    """Writes labels.txt and all shards to `folder`."""
-    labels = ''.join(f'{label}:{name}\n' for label, name in enumerate(classes))
-    (folder / datasets.LABELS_FILE).write_text(labels, encoding='utf-8')
-    threads = cpu.usable_cpus()
-    # Only broken pictures are caught, so that one run tells of all of them.
-    broken: list[str] = []
-    with tf.Graph().as_default(), tf.Session(config=tf.ConfigProto(inter_op_parallelism_threads=threads)) as session:
-        encoded = tf.placeholder(tf.string, [])
-        check = session.make_callable(tf.shape(tf.io.decode_jpeg(encoded)), [encoded])
-
-        def convert(picture: _Picture) -> bytes | str:
-            try:
-                return _example(picture, check)
-            except errors.DataError as error:
-                return str(error)
-
-        with _progress(sum(map(len, subsets.values()))) as advance:
-            for subset, pictures in subsets.items():
-                count = min(num_shards, len(pictures))
-                results = _in_order(convert, pictures, threads)
-                for index in range(count):
-                    size = len(pictures) * (index + 1) // count - len(pictures) * index // count
-                    with tf.io.TFRecordWriter(str(folder / datasets.shard_name(subset, index, count))) as writer:
-                        for _ in range(size):
-                            result = next(results)
-                            if isinstance(result, str):
-                                broken.append(result)
-                            else:
-                                writer.write(result)
-                            advance()
-    if broken:
-        more = f'\nand {len(broken) - _SHOWN} more.' if len(broken) > _SHOWN else ''
-        raise errors.DataError('\n'.join(broken[:_SHOWN]) + more)
-
-
-def _example(picture: _Picture, check: Callable[[bytes], Any]) -> bytes:
-    """The serialized example of a picture.
+def divided(config: ConvertConfig, listing: Listing, record: Callable[[int, Jpeg], bytes]) -> Prepared:
+    """The pictures of class folders divided into training and validation.
 
     Args:
-      check: decodes a JPEG as the input pipeline will.
+      record: makes the record of the picture with a number.
 
     Raises:
-      errors.DataError: it cannot be decoded.
+      errors.DataError: none is left for training.
     """
-    try:
-        data = picture.path.read_bytes()
-        with Image.open(io.BytesIO(data)) as image:
-            width, height = image.size
-            channels = 1 if image.mode == 'L' else 3
-            # MPO is a JPEG with further pictures behind it, as telephones write them.
-            if image.format not in ('JPEG', 'MPO') or image.mode not in ('RGB', 'L'):
-                channels, buffer = 3, io.BytesIO()
-                image.convert('RGB').save(buffer, 'JPEG', quality=_QUALITY)
-                data = buffer.getvalue()
-        check(data)
-    except tf.errors.InvalidArgumentError as error:
-        raise errors.DataError(f'{picture.path}: the picture is broken: TensorFlow cannot decode it.') from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise errors.DataError(f'{picture.path}: the picture is broken or cannot be read: {error}') from error
-    return tfrecord.example(
-        data,
-        label=picture.label,
-        text=picture.text,
-        filename=f'{picture.text}/{picture.path.name}',
-        height=height,
-        width=width,
-        channels=channels,
-    )
+    pictures, layout = listing.pictures, layouts.LAYOUTS[config.dataset_name or '']
+    groups = splits.twins(pictures)
+    count = len(groups)
+    train, validation = splits.divide(groups, config.held_out(count), config.seed)
+    if not len(train):
+        raise errors.DataError(
+            f'{len(validation)} pictures for validation leave none of {count} for training. '
+            'Give a smaller --validation_fraction.'
+        )
+    alike = count - len(np.unique(groups))
+    if alike:
+        print(f'{alike} pictures are byte-identical to others: those stay on the same side of the division.')
+    counts = layout.counts(config.num_shards)
+    subsets = {
+        name: shards.Subset(
+            order, layout.names(name, min(counts[name], len(order))), pictures.sizes, shards.jpegs(pictures, record)
+        )
+        for name, order in (('train', train), ('validation', validation))
+        if len(order)
+    }
+    names = np.array([os.fsencode(pictures.name(index)) for index in range(count)])
+    return Prepared(listing.classes, subsets, (names, pictures.sizes))
 
 
-def _in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Results in the order of `items`, computed by threads, with only a few of them waiting in memory."""
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        waiting: collections.deque[concurrent.futures.Future[Result]] = collections.deque()
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 4 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+def listed(source: Path, unpacked: Path) -> Listing:
+    """The pictures of a folder or tar archive.
+
+    Args:
+      unpacked: where to put what is in an archive that is compressed.
+
+    Raises:
+      errors.DataError: fewer than two classes, a class without pictures, or the archive is broken.
+    """
+    archive = source if source.is_dir() else archives.plain(source, unpacked)
+    found = _in_folder(source) if source.is_dir() else _in_archive(archive, source)
+    classes = tuple(sorted({name.partition('/')[0] for name in found if '/' in name}))
+    if len(classes) < 2:
+        what = f'only the class {classes[0]}' if classes else 'no classes'
+        raise errors.DataError(f'{source} holds {what}: each of 2 or more needs a folder of pictures.')
+    unprintable = [name for name in classes if not name.isprintable()]
+    if unprintable:
+        raise errors.DataError(f'{source}: the class folder {unprintable[0]!r} needs a name that can be printed.')
+    names = sorted(name for name in found if '/' in name and Path(name).suffix.lower() in SUFFIXES)
+    of_class = [name.partition('/')[0] for name in names]
+    empty = sorted(set(classes) - set(of_class))
+    if empty:
+        raise errors.DataError(
+            f'{source}: the class folder {empty[0]} holds no pictures (files named '
+            f'{", ".join("*" + suffix for suffix in SUFFIXES)}). Put some there, or move it away.'
+        )
+    others = sorted(name for name in set(found) - set(names) if not name.endswith('/'))
+    if others:
+        print(f'Left out {len(others)} files that are no pictures by their names, such as {others[0]}.')
+    offsets, sizes = np.array([found[name] for name in names], np.int64).T
+    labels = np.searchsorted(np.array(classes), np.array(of_class))
+    if source.is_dir():
+        return Listing(Files(source, names, sizes), classes, labels)
+    encoded = np.array([os.fsencode(name) for name in names])
+    return Listing(Members(archive, source, encoded, offsets, sizes), classes, labels)
 
 
-@contextlib.contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """Gives a function to call after each of `total` pictures; shows a bar on a terminal, a line a tenth elsewhere."""
-    columns = TextColumn('converting'), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    numbers = itertools.count(1)
-    with Progress(*columns, disable=not sys.stdout.isatty()) as bar:
-        task = bar.add_task('', total=total)
+def _in_folder(source: Path) -> dict[str, tuple[int, int]]:
+    """(0, bytes) of each file by its name within the source; the names of class folders end in a slash."""
+    found = {f'{folder.name}/': (0, 0) for folder in sources.class_folders(source)}
+    for folder in sources.class_folders(source):
+        for place, folders, files in os.walk(folder):
+            folders[:] = [name for name in folders if not name.startswith('.')]
+            for name in files:
+                path = Path(place, name)
+                if not name.startswith('.') and path.is_file():
+                    found[path.relative_to(source).as_posix()] = 0, path.stat().st_size
+    return found
 
-        def advance() -> None:
-            done = next(numbers)
-            bar.advance(task)
-            if bar.disable and done * 10 // total > (done - 1) * 10 // total:
-                print(f'converting: {done} of {total} pictures', flush=True)
 
-        yield advance
+def _in_archive(archive: Path, source: Path) -> dict[str, tuple[int, int]]:
+    """(offset, bytes) of each file of a tar archive by its name within the one folder at its top, if there is one."""
+    found = {}
+    with archive.open('rb', buffering=0) as file:
+        for member in archives.members(source, file):
+            parts = PurePosixPath(member.name).parts
+            if member.isreg() and not any(part.startswith('.') for part in parts):
+                found[parts] = member.offset_data, member.size
+    tops = {parts[0] for parts in found if len(parts) > 1}
+    inside = 1 if len(tops) == 1 else 0
+    return {'/'.join(parts[inside:]): place for parts, place in found.items() if len(parts) > inside}

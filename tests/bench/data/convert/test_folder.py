@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import shutil
 from collections import Counter
@@ -12,13 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 from PIL import Image
 
 from bench import errors
-from bench.config import ConvertConfig
 from bench.data import datasets
-from bench.data.convert import folder
-from bench.machine import capabilities
 
 IMAGES = Path(__file__).parents[3] / 'data' / 'images'
 
@@ -30,143 +29,227 @@ def source(tmp_path: Path) -> Path:
     for name in ('tulip', 'daisy'):
         (root / name).mkdir(parents=True)
         for index in range(12):
-            shutil.copy(sorted(IMAGES.glob('colours*.jpg'))[index % 4], root / name / f'{index}.JPG')
-    (root / 'odd one').mkdir()
-    for path in (*IMAGES.glob('grey*'), *IMAGES.glob('cmyk*'), *IMAGES.glob('picture*')):
+            picture = Image.open(sorted(IMAGES.glob('colours*.jpg'))[index % 4])
+            picture.save(root / name / f'{index}.JPG', 'JPEG', comment=f'{name} {index}')
+    (root / 'odd one' / 'below').mkdir(parents=True)
+    for path in (*IMAGES.glob('grey*'), *IMAGES.glob('cmyk*')):
         shutil.copy(path, root / 'odd one')
+    shutil.copy(IMAGES / 'picture_40x24.png', root / 'odd one' / 'below')
     (root / 'daisy' / 'notes.txt').write_text('no picture')
+    (root / 'daisy' / '._1.JPG').write_text('what a Macintosh leaves')
     (root / '.hidden').mkdir()
     return root
 
 
-def config(source: Path, out: Path, **options: Any) -> ConvertConfig:
-    return ConvertConfig(source=str(source), data_dir=str(out), **{'num_shards': 3, **options})
-
-
-def contents(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in out.iterdir()}
-
-
-def convert(source: Path, out: Path, **options: Any) -> dict[str, bytes]:
-    """Converts and gives the files by name."""
-    settings = config(source, out, **options)
-    assert settings.problems(capabilities.detect) == []
-    assert folder.run(settings, []) == 0
-    return contents(out)
-
-
 def test_every_picture_is_in_one_record_with_its_class(
-    source: Path, tmp_path: Path, records: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+    source: Path,
+    tmp_path: Path,
+    convert: Callable[..., Any],
+    reader: SimpleNamespace,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / 'out'
-    files = convert(source, out, validation_fraction=0.25)
-    counts = [f'train-0000{index}-of-00003' for index in range(3)], [f'validation-0000{i}-of-00003' for i in range(3)]
-    assert sorted(files) == ['labels.txt', *counts[0], *counts[1]]
+    files = convert('folder', source, out, validation_fraction=0.25, num_shards=3)
+    counts = [f'{subset}-0000{index}-of-00003' for subset in ('train', 'validation') for index in range(3)]
+    assert sorted(files) == ['conversion.json', 'labels.txt', *counts]
     assert files['labels.txt'] == b'0:daisy\n1:odd one\n2:tulip\n'
-    examples = {name: records.examples(out / name) for name in files if name != 'labels.txt'}
-    assert [len(examples[name]) for name in sorted(examples)] == [6, 7, 7, 2, 2, 3]
+    examples = {name: reader.examples(out / name) for name in counts}
+    assert [len(examples[name]) for name in counts] == [6, 7, 7, 2, 2, 3]
     found = Counter(
-        (example['image/class/label'], example['image/class/text'], example['image/filename'].decode())
+        (
+            example['image/class/label'][0],
+            example['image/class/text'][0].decode(),
+            example['image/filename'][0].decode(),
+        )
         for shard in examples.values()
         for example in shard
     )
     wanted = [
-        (label, name.encode(), f'{name}/{path.name}')
+        (label, name, path.relative_to(source).as_posix())
         for label, name in enumerate(('daisy', 'odd one', 'tulip'))
-        for path in (source / name).iterdir()
-        if path.name != 'notes.txt'
+        for path in (source / name).rglob('*')
+        if path.is_file() and path.name not in ('notes.txt', '._1.JPG')
     ]
-    assert found == Counter(wanted)
-    assert 'notes.txt' in capsys.readouterr().out
+    assert found == Counter(wanted) and len(wanted) == 27
+    assert 'Left out 1 files that are no pictures by their names, such as daisy/notes.txt' in capsys.readouterr().out
 
 
 def test_jpegs_stay_as_they_are_and_others_become_rgb_jpegs_of_the_same_picture(
-    source: Path, tmp_path: Path, records: SimpleNamespace
+    source: Path, tmp_path: Path, convert: Callable[..., Any], reader: SimpleNamespace
 ) -> None:
     out = tmp_path / 'out'
-    convert(source, out, validation_fraction=0, num_shards=1)
-    for example in records.examples(out / 'train-00000-of-00001'):
-        original = (source / example['image/filename'].decode()).read_bytes()
-        with Image.open(io.BytesIO(example['image/encoded'])) as image:
-            assert (image.format, *image.size) == ('JPEG', example['image/width'], example['image/height'])
-            assert (image.mode, example['image/channels']) in (('RGB', 3), ('L', 1))
-            if b'cmyk' in example['image/filename'] or b'.png' in example['image/filename']:
+    convert('folder', source, out, validation_fraction=0.0, num_shards=1)
+    for example in reader.examples(out / 'train-00000-of-00001'):
+        name, encoded = example['image/filename'][0].decode(), example['image/encoded'][0]
+        original = (source / name).read_bytes()
+        with Image.open(io.BytesIO(encoded)) as image:
+            assert (image.format, *image.size) == ('JPEG', example['image/width'][0], example['image/height'][0])
+            channels = {'RGB': 3, 'L': 1}[image.mode]
+            assert example['image/channels'] == [channels]
+            assert example['image/colorspace'] == [b'RGB' if channels == 3 else b'grayscale']
+            if 'cmyk' in name or '.png' in name:
                 wanted = np.asarray(Image.open(io.BytesIO(original)).convert('RGB'), float)
-                assert image.mode == 'RGB' and abs(np.asarray(image, float) - wanted).mean() < 5
+                assert channels == 3 and abs(np.asarray(image, float) - wanted).mean() < 5
             else:
-                assert example['image/encoded'] == original
+                assert encoded == original
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_choice(source: Path, tmp_path: Path) -> None:
-    first = convert(source, tmp_path / 'first', validation_fraction=0.3, seed=5)
-    assert first == convert(source, tmp_path / 'second', validation_fraction=0.3, seed=5)
-    assert first != convert(source, tmp_path / 'third', validation_fraction=0.3, seed=6)
+@pytest.mark.parametrize('kind', ['bmp', 'gif', 'tiff', 'webp', 'png'])
+def test_pictures_of_other_formats_and_modes_become_rgb_jpegs(
+    tmp_path: Path, convert: Callable[..., Any], reader: SimpleNamespace, kind: str
+) -> None:
+    colours = Image.open(IMAGES / 'colours_80x60.jpg')
+    for name, mode in (('rgb', 'RGB'), ('palette', 'P'), ('grey', 'L')):
+        (tmp_path / 'source' / name).mkdir(parents=True)
+        changed = colours.convert('RGB' if kind == 'webp' else mode)
+        changed.save(tmp_path / 'source' / name / f'1.{kind}')
+    convert('folder', tmp_path / 'source', tmp_path / 'out', validation_fraction=0.0, num_shards=1)
+    for example in reader.examples(tmp_path / 'out' / 'train-00000-of-00001'):
+        original = Image.open(tmp_path / 'source' / example['image/filename'][0].decode()).convert('RGB')
+        with Image.open(io.BytesIO(example['image/encoded'][0])) as image:
+            assert (image.format, image.mode, image.size) == ('JPEG', 'RGB', (80, 60))
+            # In brightness: a JPEG has fewer colours than a palette's speckles.
+            assert abs(np.asarray(image.convert('L'), float) - np.asarray(original.convert('L'), float)).mean() < 2
 
 
-def test_the_pipeline_reads_what_convert_wrote(
-    source: Path, tmp_path: Path, read: Callable[..., list[tuple[Any, Any]]]
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_choice(
+    source: Path, tmp_path: Path, convert: Callable[..., Any]
+) -> None:
+    first = convert('folder', source, tmp_path / 'first', validation_fraction=0.3, seed=5)
+    assert first == convert('folder', source, tmp_path / 'second', validation_fraction=0.3, seed=5)
+    third = convert('folder', source, tmp_path / 'third', validation_fraction=0.3, seed=6)
+    assert all(first[name] != third[name] for name in first if name.startswith(('train', 'validation')))
+
+
+@pytest.mark.parametrize('top', ['', 'photos/', './photos/'])
+def test_an_archive_gives_the_same_shards_as_the_folder(
+    source: Path, tmp_path: Path, convert: Callable[..., Any], archives: SimpleNamespace, top: str
+) -> None:
+    files = {f'{top}{path.relative_to(source)}': path.read_bytes() for path in source.rglob('*') if path.is_file()}
+    path = tmp_path / 'photos.tar.gz'
+    path.write_bytes(gzip.compress(archives.tar(files)))
+    first = convert('folder', source, tmp_path / 'first')
+    second = convert('folder', path, tmp_path / 'second')
+    assert first.keys() == second.keys()
+    assert all(first[name] == second[name] for name in first if name != 'conversion.json')
+
+
+def test_tensorflow_and_the_pipeline_read_what_convert_wrote(
+    source: Path, tmp_path: Path, convert: Callable[..., Any], read: Callable[..., list[tuple[Any, Any]]]
 ) -> None:
     out = tmp_path / 'out'
-    convert(source, out, validation_fraction=0.1)
+    convert('folder', source, out, validation_fraction=0.1)
     dataset = datasets.load('folder', 'train', out)
     batches = read(dataset, is_training=True, repeat=False)
     held_out = read(datasets.load('folder', 'validation', out))
     assert dataset.num_classes == 3 and len(batches) == 24 and len(held_out) == 3
     assert Counter(int(label[0]) for _, label in batches + held_out) == {0: 12, 1: 3, 2: 12}
+    lengths = [len(list(tf.io.tf_record_iterator(str(path)))) for path in out.glob('*-of-*')]
+    assert sum(lengths) == 27
 
 
-def test_fewer_pictures_than_shards_leave_no_empty_shard(source: Path, tmp_path: Path) -> None:
-    convert(source, tmp_path / 'out', num_shards=100, validation_fraction=0.1)
+def test_fewer_pictures_than_shards_leave_no_empty_shard(
+    source: Path, tmp_path: Path, convert: Callable[..., Any]
+) -> None:
+    convert('folder', source, tmp_path / 'out', num_shards=100, validation_fraction=0.1)
     assert datasets.problems('folder', 'train', tmp_path / 'out') == []
     assert datasets.problems('folder', 'validation', tmp_path / 'out') == []
 
 
-def test_all_broken_pictures_are_named_and_nothing_is_left(source: Path, tmp_path: Path) -> None:
+def test_all_broken_pictures_are_named_and_nothing_is_left(
+    source: Path, tmp_path: Path, convert: Callable[..., Any]
+) -> None:
     cut = (IMAGES / 'great_dane.jpg').read_bytes()[:9000]
     (source / 'daisy' / 'cut.jpg').write_bytes(cut)
     (source / 'tulip' / 'text.png').write_text('not a picture')
     (source / 'tulip' / 'nothing.jpg').touch()
     with pytest.raises(errors.DataError) as raised:
-        folder.run(config(source, tmp_path / 'out'), [])
-    text = str(raised.value)
-    assert all(str(source / name) in text for name in ('daisy/cut.jpg', 'tulip/text.png', 'tulip/nothing.jpg'))
-    assert len(text.splitlines()) == 3
-    assert contents(tmp_path / 'out') == {}
+        convert('folder', source, tmp_path / 'out', num_shards=1, validation_fraction=0.0)
+    lines = str(raised.value).splitlines()
+    assert lines[0].startswith('3 of the pictures') and '--skip_bad_records=3' in lines[-1]
+    assert sorted(line.partition(':')[0] for line in lines[1:-1]) == [
+        str(source / name) for name in ('daisy/cut.jpg', 'tulip/nothing.jpg', 'tulip/text.png')
+    ]
+    assert not (tmp_path / 'out').exists()
 
 
-def test_a_class_without_pictures_is_named(source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize('damage', ['cut early', 'cut late', 'no end', 'zeros in the middle'])
+def test_what_the_pipeline_cannot_decode_is_broken_and_nothing_else(
+    tmp_path: Path, convert: Callable[..., Any], damage: str
+) -> None:
+    """TensorFlow decoding the whole picture is the reference."""
+    whole = (IMAGES / 'great_dane.jpg').read_bytes()
+    half = len(whole) // 2
+    data = {
+        'cut early': whole[: len(whole) // 10],
+        'cut late': whole[:-300],
+        'no end': whole[:-2],
+        'zeros in the middle': whole[:half] + bytes(2000) + whole[half + 2000 :],
+    }[damage]
+    for name, content in (('good', whole), ('odd', data)):
+        (tmp_path / 'source' / name).mkdir(parents=True)
+        (tmp_path / 'source' / name / '1.jpg').write_bytes(content)
+    with tf.Graph().as_default(), tf.Session() as session:
+        try:
+            session.run(tf.io.decode_jpeg(data))
+            can_be_decoded = True
+        except tf.errors.InvalidArgumentError:
+            can_be_decoded = False
+    try:
+        convert('folder', tmp_path / 'source', tmp_path / 'out', validation_fraction=0.0)
+        is_converted = True
+    except errors.DataError as error:
+        assert 'odd/1.jpg' in str(error)
+        is_converted = False
+    assert is_converted == can_be_decoded
+
+
+def test_broken_pictures_are_left_out_where_that_is_allowed(
+    source: Path,
+    tmp_path: Path,
+    convert: Callable[..., Any],
+    reader: SimpleNamespace,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (source / 'tulip' / 'text.png').write_text('not a picture')
+    (source / 'tulip' / 'nothing.jpg').touch()
+    out = tmp_path / 'out'
+    files = convert('folder', source, out, skip_bad_records=2, num_shards=4)
+    names = [
+        example['image/filename'][0].decode()
+        for name in files
+        if '-of-' in name
+        for example in reader.examples(out / name)
+    ]
+    assert len(names) == len(set(names)) == 27 and not {'tulip/text.png', 'tulip/nothing.jpg'} & set(names)
+    told = capsys.readouterr().out
+    assert told.count('left out: ') == 2 and 'Wrote 27 pictures' in told
+    assert files['conversion.json'].count(b'the picture is broken') == 2
+
+
+def test_a_class_without_pictures_is_named(source: Path, tmp_path: Path, convert: Callable[..., Any]) -> None:
     (source / 'rose').mkdir()
-    with pytest.raises(errors.DataError, match='rose holds no pictures'):
-        folder.run(config(source, tmp_path / 'out'), [])
+    with pytest.raises(errors.DataError, match='the class folder rose holds no pictures'):
+        convert('folder', source, tmp_path / 'out')
 
 
-def test_a_folder_that_cannot_be_written_is_told(source: Path, tmp_path: Path) -> None:
+def test_a_name_that_would_break_labels_txt_is_refused(
+    source: Path, tmp_path: Path, convert: Callable[..., Any]
+) -> None:
+    (source / 'tulip').rename(source / 'tu\nlip')
+    with pytest.raises(errors.DataError, match=r"'tu\\nlip'"):
+        convert('folder', source, tmp_path / 'out')
+
+
+def test_too_large_a_validation_set_is_refused(tmp_path: Path, convert: Callable[..., Any]) -> None:
+    for name, picture in (('daisy', 'great_dane.jpg'), ('tulip', 'grey_70x50.jpg')):
+        (tmp_path / 'two' / name).mkdir(parents=True)
+        shutil.copy(IMAGES / picture, tmp_path / 'two' / name)
+    with pytest.raises(errors.DataError, match=r'none of 2 for training.*validation_fraction'):
+        convert('folder', tmp_path / 'two', tmp_path / 'out', validation_fraction=0.9)
+
+
+def test_a_folder_that_cannot_be_written_is_told(source: Path, tmp_path: Path, convert: Callable[..., Any]) -> None:
     (tmp_path / 'file').touch()
     with pytest.raises(errors.DataError, match='cannot be written'):
-        folder.run(config(source, tmp_path / 'file' / 'out'), [])
-
-
-@pytest.mark.parametrize(
-    ('options', 'words'),
-    [
-        ({'source': None}, '--source is not given'),
-        ({'source': '/no/such/folder'}, 'no such folder'),
-        ({'source': 'tulip'}, 'holds no folders'),
-        ({'data_dir': None}, '--data_dir is not given'),
-        ({'data_dir': 'inside'}, 'is in --source'),
-        ({'data_dir': 'holding'}, 'holds train-00000-of-00001 already'),
-        ({'data_dir': 'file'}, 'is a file'),
-    ],
-)
-def test_what_cannot_be_converted_is_told_before_anything_is_read(
-    source: Path, tmp_path: Path, options: dict[str, str | None], words: str
-) -> None:
-    (tmp_path / 'holding').mkdir()
-    (tmp_path / 'holding' / 'train-00000-of-00001').touch()
-    (tmp_path / 'file').touch()
-    places = {name: str(tmp_path / name) for name in ('holding', 'file')}
-    places |= {'tulip': str(source / 'tulip'), 'inside': str(source / 'shards')}
-    given: dict[str, Any] = {'source': str(source), 'data_dir': str(tmp_path / 'out'), **options}
-    settings = ConvertConfig(**{key: value and places.get(value, value) for key, value in given.items()})
-    (told,) = settings.problems(capabilities.detect)
-    assert words in told
+        convert('folder', source, tmp_path / 'file' / 'out')

@@ -1,0 +1,64 @@
+"""`run_benchmark.py convert`: a dataset to TFRecord shards in the layout of TF-Slim, so that each reads the other's."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import __version__, errors
+from bench.data.convert import sources, workplace
+from bench.data.convert.options import ConvertConfig
+from bench.machine import cpu
+
+
+def run(config: ConvertConfig, words: Sequence[str]) -> int:  # noqa: ARG001  (every command is given its words)
+    """Converts, or goes on with a conversion that was stopped, and tells what was written.
+
+    Raises:
+      errors.DataError: the source is broken or cannot be downloaded, too many pictures are broken, or the shards cannot
+        be written. Shards that are finished are kept for the next try.
+    """
+    # `problems` of the config refused to go on without them.
+    assert config.dataset_name is not None and config.dataset_dir is not None
+    out = Path(config.dataset_dir)
+    if config.done():
+        workplace.sweep(out)
+        print(f'{out} holds {config.dataset_name} already: nothing to do.')
+        return 0
+    with workplace.Workplace(out) as place:
+        try:
+            _convert(config, config.dataset_name, out, place)
+        except OSError as error:
+            raise errors.DataError(f'{error.filename or out}: {error.strerror}.') from error
+    return 0
+
+
+def _convert(config: ConvertConfig, name: str, out: Path, place: workplace.Workplace) -> None:
+    # Imports TensorFlow, which takes seconds that a finished conversion does not need.
+    from bench.data.convert import shards
+
+    downloads = Path(config.download_dir) if config.download_dir else place.downloads
+    files = sources.find(name, config.source, config.mirror, downloads)
+    size = sources.size(files)
+    prepared = importlib.import_module(f'bench.data.convert.{name}').prepare(config, files, place.unpacked)
+    if place.begin(prepared.shards(), prepared.fingerprint()):
+        print('The conversion that was stopped here was of another source or with other flags: starting anew.')
+    shards.write(prepared.subsets.values(), place, threads=cpu.usable_cpus(), tolerated=config.skip_bad_records)
+    left_out = {
+        subset: [text for shard in made.shards for text in place.left_out(shard)]
+        for subset, made in prepared.subsets.items()
+    }
+    counts = {subset: len(made.order) - len(left_out[subset]) for subset, made in prepared.subsets.items()}
+    report = {
+        'program': f'tf-bench {__version__}',
+        **config.wanted(),
+        'source': config.source,
+        'source_bytes': size,
+        'pictures': counts,
+        'left_out': left_out,
+        'shards': {subset: made.shards for subset, made in prepared.subsets.items()},
+    }
+    place.finish(prepared.shards(), prepared.labels, report)
+    done = ' and '.join(f'{count} for {subset}' for subset, count in counts.items())
+    print(f'Wrote {sum(counts.values())} pictures of {len(prepared.labels)} classes to {out}: {done}.')

@@ -1,0 +1,29 @@
+"""conversion.json: what was converted with which flags, left beside the shards so that a repeated conversion is known.
+
+Knows nothing of TensorFlow.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+NAME = 'conversion.json'
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """The report of the finished conversion in a folder; None where there is none, or a shard of it is missing."""
+    try:
+        found = json.loads((folder / NAME).read_text(encoding='utf-8'))
+        names = [name for names in found['shards'].values() for name in names]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return found if all((folder / name).is_file() for name in names) else None
+
+
+def write(folder: Path, content: dict[str, Any]) -> None:
+    """Writes the report to a folder, under a temporary name first."""
+    unfinished = folder / f'{NAME}.part'
+    unfinished.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+    unfinished.replace(folder / NAME)

@@ -1,0 +1,145 @@
+"""`.unfinished`, the folder within --dataset_dir where a conversion works until all of it is done.
+
+Each finished shard is there under its name, the one being written under a temporary name, so that a conversion that
+was stopped, by whatever, continues after the last finished shard. Only at the end do the shards go to --dataset_dir
+itself, where no program takes half a dataset for a whole one. Knows nothing of TensorFlow.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from bench import errors
+from bench.data.convert import report
+from bench.data.datasets import LABELS_FILE
+
+_FOLDER = '.unfinished'
+_PLAN = 'plan.json'
+_PART = '.part'
+_LEFT_OUT = '.left_out'
+
+
+def is_unfinished(out: Path) -> bool:
+    """Whether a folder holds a conversion that was stopped."""
+    return (out / _FOLDER / _PLAN).is_file()
+
+
+def sweep(out: Path) -> None:
+    """Removes what a conversion left that was stopped after its last shard was in its place."""
+    shutil.rmtree(out / _FOLDER, ignore_errors=True)
+
+
+class Workplace:
+    """The folder, held against other conversions; used as a context manager.
+
+    Attributes:
+      unpacked: where a dataset may unpack its source.
+      downloads: where to download to.
+
+    Raises:
+      errors.DataError: the folder cannot be made or written, or another conversion works in it.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._folder = out / _FOLDER
+        self._missing = [path for path in (out, *out.parents) if not path.exists()]
+        self.unpacked = self._folder / 'source.tar'
+        self.downloads = self._folder / 'downloads'
+
+    def __enter__(self) -> Workplace:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self._folder, os.O_RDONLY)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise errors.DataError(
+                f'--dataset_dir={self._out}: another conversion is writing to it. Wait for it, or name another folder.'
+            ) from error
+        except OSError as error:
+            self._remove_made()
+            raise errors.DataError(f'--dataset_dir={self._out} cannot be written: {error.strerror}.') from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._folder.is_dir():
+            self.unpacked.unlink(missing_ok=True)
+            plan = self._plan()
+            names = plan['shards'] if plan else []
+            downloaded = self.downloads.is_dir() and any(self.downloads.iterdir())
+            if not downloaded and not any(self.is_done(name) for name in names):
+                shutil.rmtree(self._folder)
+                self._remove_made()
+        os.close(self._lock)
+
+    def _remove_made(self) -> None:
+        """Takes the folders away again that were made for nothing."""
+        for path in self._missing:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+    def begin(self, shards: Sequence[str], fingerprint: str) -> bool:
+        """Starts a conversion or takes up the one that was stopped; tells whether shards of another were dropped."""
+        plan = {'fingerprint': fingerprint, 'shards': list(shards)}
+        earlier = self._plan()
+        dropped = False
+        if earlier and earlier != plan:
+            for name in [*earlier['shards'], LABELS_FILE]:
+                for path in (self._folder / name, self._folder / f'{name}{_LEFT_OUT}', self._out / name):
+                    dropped |= path.exists()
+                    path.unlink(missing_ok=True)
+        for path in self._folder.glob(f'*{_PART}'):
+            path.unlink()
+        if earlier != plan:
+            self._write(_PLAN, json.dumps(plan))
+        return dropped
+
+    def is_done(self, shard: str) -> bool:
+        """Whether a shard is finished."""
+        return (self._folder / shard).is_file() or (self._out / shard).is_file()
+
+    def part(self, shard: str) -> Path:
+        """Where to write a shard."""
+        return self._folder / f'{shard}{_PART}'
+
+    def keep(self, shard: str, left_out: Sequence[str]) -> None:
+        """Gives a shard that was written its name, and notes the pictures that are not in it."""
+        if left_out:
+            self._write(f'{shard}{_LEFT_OUT}', json.dumps(list(left_out)))
+        self.part(shard).replace(self._folder / shard)
+
+    def left_out(self, shard: str) -> list[str]:
+        """The pictures that were noted as not being in a finished shard."""
+        path = self._folder / f'{shard}{_LEFT_OUT}'
+        return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else []
+
+    def finish(self, shards: Sequence[str], labels: Sequence[str], content: dict[str, Any]) -> None:
+        """Puts shards, labels.txt and, last of all, the report in their place."""
+        for shard in shards:
+            if (self._folder / shard).is_file():
+                (self._folder / shard).replace(self._out / shard)
+        self._write(LABELS_FILE, ''.join(f'{label}:{name}\n' for label, name in enumerate(labels)))
+        (self._folder / LABELS_FILE).replace(self._out / LABELS_FILE)
+        report.write(self._out, content)
+        shutil.rmtree(self._folder)
+
+    def _plan(self) -> dict[str, Any] | None:
+        try:
+            return json.loads((self._folder / _PLAN).read_text(encoding='utf-8'))
+        except (OSError, ValueError):
+            return None
+
+    def _write(self, name: str, text: str) -> None:
+        path = self._folder / f'{name}{_PART}'
+        path.write_text(text, encoding='utf-8')
+        path.replace(self._folder / name)

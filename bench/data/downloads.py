@@ -1,0 +1,210 @@
+"""Published files of datasets: where they are, their checksums, and downloading them.
+
+Downloads are pooch's: checksum, temporary name, nothing done where the file is there already. Pooch cannot continue
+an interrupted download, so the transfer itself is a small class on requests that asks for the rest of a file (HTTP's
+Range header, RFC 9110) as long as the server grants it. Addresses are those of TF-Slim's converters
+(github.com/tensorflow/models, research/slim/datasets), for MNIST its mirror at Google, as yann.lecun.com refuses
+programs. Checksums are SHA-256, of flowers and CIFAR-10 the ones that TensorFlow Datasets and Keras use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import time
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+from bench import errors
+from bench.data.progress import Progress
+
+MIRROR_VARIABLE = 'TF_BENCH_MIRROR'
+
+# A transfer that brought nothing so often in succession is given up.
+_TRIES = 4
+_SECONDS_BETWEEN_TRIES = 2.0
+# To connect, and for the next bytes.
+_TIMEOUT = (15, 60)
+_CHUNK = 1 << 18
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A file of a dataset: its name, its address, and its SHA-256 where that is known."""
+
+    name: str
+    address: str
+    sha256: str | None = None
+
+
+def _published(folder: str, checksums: dict[str, str]) -> tuple[File, ...]:
+    return tuple(File(name, f'{folder}/{name}', sha256) for name, sha256 in checksums.items())
+
+
+PUBLISHED = {
+    'flowers': _published(
+        'http://download.tensorflow.org/example_images',
+        {'flower_photos.tgz': '4c54ace7911aaffe13a365c34f650e71dd5bf1be0a58b464e5a7183e3e595d9c'},
+    ),
+    'cifar10': _published(
+        'https://www.cs.toronto.edu/~kriz',
+        {'cifar-10-python.tar.gz': '6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce'},
+    ),
+    'mnist': _published(
+        'https://storage.googleapis.com/cvdf-datasets/mnist',
+        {
+            'train-images-idx3-ubyte.gz': '440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609',
+            'train-labels-idx1-ubyte.gz': '3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c',
+            't10k-images-idx3-ubyte.gz': '8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6',
+            't10k-labels-idx1-ubyte.gz': 'f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6',
+        },
+    ),
+    # What goes with the archives; those image-net.org gives to people who register, and to no program.
+    'imagenet': _published(
+        'https://raw.githubusercontent.com/tensorflow/models/master/research/slim/datasets',
+        {
+            'imagenet_lsvrc_2015_synsets.txt': '70002b0ff5de60a3a17a82dbfcff291931f96225ddf941ad2e182fc39e183d15',
+            'imagenet_metadata.txt': '5b8db22d2e2b0ad28b55c9c502eb45e018bc0c907524b8782958cca4805689ea',
+            'imagenet_2012_validation_synset_labels.txt': (
+                '313fc3f23c864dde9183c9a368809065765dd1b657a6904fded44e3e46d34604'
+            ),
+        },
+    ),
+}
+
+
+def is_address(text: str) -> bool:
+    """Whether a source is to be downloaded."""
+    return re.match(r'https?://', text, re.IGNORECASE) is not None
+
+
+def at(dataset: str, address: str) -> tuple[File, ...]:
+    """A dataset's files at an address of the user's own: the file's, or their folder's where they are several.
+
+    Their content is the user's choice: no checksum is known.
+    """
+    names = [file.name for file in PUBLISHED.get(dataset, ())]
+    if len(names) > 1:
+        return tuple(File(name, f'{address.rstrip("/")}/{name}') for name in names)
+    return (File(Path(urllib.parse.urlsplit(address).path).name, address),)
+
+
+def fetch(file: File, folder: Path, mirror: str | None) -> Path:
+    """The file in `folder`, downloaded unless it is there with the right checksum.
+
+    Args:
+      file: what to download.
+      folder: where to; made where it is missing.
+      mirror: address of a folder to download from instead of the published one; MIRROR_VARIABLE in the environment
+        where None.
+
+    Raises:
+      errors.DataError: it cannot be downloaded, is another file than the published one, or cannot be written.
+    """
+    import pooch
+    import requests
+    import urllib3
+
+    mirror = mirror or (os.environ.get(MIRROR_VARIABLE) if file.sha256 else None)
+    url = f'{mirror.rstrip("/")}/{file.name}' if mirror else file.address
+    part = folder / f'{file.name}.part'
+    pooch.get_logger().setLevel('ERROR')
+    other = f'Give an address that has it in --mirror (or {MIRROR_VARIABLE}), or the file itself in --source.'
+    try:
+        found = pooch.retrieve(
+            url,
+            known_hash=file.sha256 and f'sha256:{file.sha256}',
+            fname=file.name,
+            path=folder,
+            downloader=_Resuming(part, keep=file.sha256 is not None),
+        )
+    except requests.HTTPError as error:
+        status = error.response.status_code if error.response is not None else error
+        raise errors.DataError(f'{url}: the server answers {status}. {other}') from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise errors.DataError(
+            f'{url}: the download failed: {_reason(error)}. Repeat the command to continue it. {other}'
+        ) from error
+    except ValueError as error:
+        raise errors.DataError(
+            f'{url} is not the published {file.name}: its SHA-256 differs, so it was deleted. {other}'
+        ) from error
+    except OSError as error:
+        # What has come would only keep the disk full.
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise errors.DataError(f'{folder}: {file.name} cannot be written: {error.strerror or error}.') from error
+    return Path(found)
+
+
+class _Resuming:
+    """A downloader for pooch that keeps what has come in a file of its own and asks for the rest of it.
+
+    Args:
+      part: where to keep what has come.
+      keep: whether what an earlier run left there may be continued: a checksum will tell if it was another file's.
+    """
+
+    def __init__(self, part: Path, *, keep: bool) -> None:
+        self._part = part
+        if not keep:
+            part.unlink(missing_ok=True)
+
+    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
+        import requests
+        import urllib3
+
+        with requests.Session() as session, Progress('downloading ' + url.rpartition('/')[2], 'MB', 1e-6) as progress:
+            failed = 0
+            while True:
+                before = self._size()
+                try:
+                    if self._transfer(session, url, progress):
+                        break
+                except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError):
+                    failed = 0 if self._size() > before else failed + 1
+                    if failed == _TRIES:
+                        raise
+                    time.sleep(_SECONDS_BETWEEN_TRIES)
+        self._part.replace(output_file)
+
+    def _transfer(self, session: Any, url: str, progress: Progress) -> bool:
+        """One request for what is missing; tells whether the file is whole now."""
+        import requests
+
+        have = self._size()
+        # Bytes as they are: some servers send a .gz as a compressed transfer, which would be unpacked on the way.
+        headers = {'Accept-Encoding': 'identity', **({'Range': f'bytes={have}-'} if have else {})}
+        with session.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
+            if response.status_code == 416:
+                # Nothing is behind what has come: it is whole, or of another file.
+                if response.headers.get('Content-Range') == f'bytes */{have}':
+                    return True
+                self._part.unlink()
+                return False
+            if response.status_code >= 500:
+                raise requests.ConnectionError(f'the server answers {response.status_code}')
+            response.raise_for_status()
+            granted = response.headers.get('Content-Range', '')
+            continues = response.status_code == 206 and granted.startswith(f'bytes {have}-')
+            done = have if continues else 0
+            length = response.headers.get('Content-Length')
+            progress.start(done, done + int(length) if length else None)
+            with self._part.open('ab' if continues else 'wb') as file:
+                for chunk in response.raw.stream(_CHUNK, decode_content=False):
+                    file.write(chunk)
+                    progress.advance(len(chunk))
+        return True
+
+    def _size(self) -> int:
+        return self._part.stat().st_size if self._part.exists() else 0
+
+
+def _reason(error: BaseException) -> str:
+    """The first cause of a failed transfer, which says it in the fewest words."""
+    while error.__context__ is not None:
+        error = error.__context__
+    return str(error).rstrip('.') or type(error).__name__
