@@ -8,42 +8,50 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from bench.data.preprocessing import pictures
+from bench.data.preprocessing import colours, pictures
 
 Tensor = Any
+
+MIRRORED = True
 
 _PADDING = 4
 _BRIGHTNESS = 63.0
 _CONTRASTS = (0.2, 1.8)
 
 
-def crop_training(encoded: Tensor, size: int, channels: int, seed: Tensor) -> Tensor:
-    """A random square of the picture with 4 zeros around it, mirrored half of the time; not resized.
+def crop_training(
+    picture: pictures.Picture,
+    size: int,
+    seed: Tensor,
+    resize: pictures.Resize,  # noqa: ARG001  (a family's function)
+) -> Tensor:
+    """A random square of the picture with 4 zeros around it; not resized.
 
     A picture that is still too small gets more zeros, where slim stops with an error.
     """
-    image = pictures.decode(encoded, channels)
+    image = picture.whole()
     extent = tf.shape(image)[:2]
     padding = tf.maximum(_PADDING, size - extent)
     image = tf.pad(image, [[padding[0], padding[0]], [padding[1], padding[1]], [0, 0]])
-    chance = tf.random.stateless_uniform([3], seed)
     places = tf.cast(extent + 2 * padding - size + 1, tf.float32)
-    top, left = tf.unstack(tf.cast(chance[:2] * places, tf.int32))
-    image = pictures.mirror(image[top : top + size, left : left + size], chance[2] < 0.5)
-    return pictures.square(image, size, channels)
+    top, left = tf.unstack(tf.cast(tf.random.stateless_uniform([2], seed) * places, tf.int32))
+    return pictures.square(image[top : top + size, left : left + size], size)
 
 
-def crop_evaluation(encoded: Tensor, size: int, channels: int) -> Tensor:
+def crop_evaluation(
+    picture: pictures.Picture,
+    size: int,
+    resize: pictures.Resize,  # noqa: ARG001  (a family's function)
+) -> Tensor:
     """The middle of the picture, not resized, with zeros around it where it is smaller."""
-    return pictures.square(pictures.crop_or_pad(pictures.decode(encoded, channels), size), size, channels)
+    return pictures.square(pictures.crop_or_pad(picture.whole(), size), size)
 
 
 def distort(images: Tensor, seed: Tensor) -> Tensor:
     """Random brightness, then random contrast about each channel's mean; nothing is clipped."""
     brightness, contrast = tf.unstack(tf.random.stateless_uniform([2, images.shape[0], 1, 1, 1], seed))
     images = images + (2 * brightness - 1) * _BRIGHTNESS
-    means = tf.reduce_mean(images, [1, 2], keepdims=True)
-    return means + (images - means) * (_CONTRASTS[0] + contrast * (_CONTRASTS[1] - _CONTRASTS[0]))
+    return colours.adjust_contrast(images, _CONTRASTS[0] + contrast * (_CONTRASTS[1] - _CONTRASTS[0]))
 
 
 def normalize(images: Tensor) -> Tensor:

@@ -8,15 +8,26 @@ from bench.data.preprocessing import pictures
 
 Tensor = Any
 
+MIRRORED = False
 
-def crop_training(encoded: Tensor, size: int, channels: int, seed: Tensor) -> Tensor:  # noqa: ARG001  (no chance here)
+
+def crop_training(
+    picture: pictures.Picture,
+    size: int,
+    seed: Tensor,  # noqa: ARG001  (no chance here)
+    resize: pictures.Resize,
+) -> Tensor:
     """The middle of the picture, as in evaluation."""
-    return crop_evaluation(encoded, size, channels)
+    return crop_evaluation(picture, size, resize)
 
 
-def crop_evaluation(encoded: Tensor, size: int, channels: int) -> Tensor:
+def crop_evaluation(
+    picture: pictures.Picture,
+    size: int,
+    resize: pictures.Resize,  # noqa: ARG001  (a family's function)
+) -> Tensor:
     """The middle of the picture, not resized, with zeros around it where it is smaller."""
-    return pictures.square(pictures.crop_or_pad(pictures.decode(encoded, channels), size), size, channels)
+    return pictures.square(pictures.crop_or_pad(picture.whole(), size), size)
 
 
 def distort(images: Tensor, seed: Tensor) -> Tensor:  # noqa: ARG001  (a family's function, and LeNet changes no colours)

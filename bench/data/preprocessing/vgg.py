@@ -1,4 +1,4 @@
-"""The preprocessing of VGG and of the ResNets v1 (Simonyan & Zisserman 2014, arXiv:1409.1556), as
+"""The preprocessing of VGG and of the ResNets (Simonyan & Zisserman 2014, arXiv:1409.1556), as
 slim/preprocessing/vgg_preprocessing.py has it.
 """
 
@@ -12,39 +12,38 @@ from bench.data.preprocessing import pictures
 
 Tensor = Any
 
+MIRRORED = True
+
 _SMALLEST_SIDE = 256
 _LARGEST_SIDE = 512
 _MEANS = (123.68, 116.78, 103.94)  # of red, green and blue in ImageNet
 
 
-def crop_training(encoded: Tensor, size: int, channels: int, seed: Tensor) -> Tensor:
-    """A random square of the picture resized so that its shorter side is 256 to 512, mirrored half of the time.
+def crop_training(picture: pictures.Picture, size: int, seed: Tensor, resize: pictures.Resize) -> Tensor:
+    """A random square of the picture resized so that its shorter side is 256 to 512.
 
     The square's place and size are computed back to the picture as stored, so that only this part is decoded and
     resized. The square so begins at a whole pixel of the stored picture and not of the resized one.
     """
-    extent = pictures.shape(encoded)[:2]
+    extent = picture.shape()[:2]
     sides = (max(_SMALLEST_SIDE, size), max(_LARGEST_SIDE, size))
-    chance = tf.random.stateless_uniform([4], seed)
+    chance = tf.random.stateless_uniform([3], seed)
     side = tf.floor(sides[0] + chance[0] * (sides[1] + 1 - sides[0]))
     resized = _resized(extent, side, size)
-    begin = tf.floor(chance[1:3] * tf.cast(resized - size + 1, tf.float32))
+    begin = tf.floor(chance[1:] * tf.cast(resized - size + 1, tf.float32))
     scale = tf.cast(extent, tf.float32) / tf.cast(resized, tf.float32)
-    window_size = tf.maximum(tf.cast(tf.round(size * scale), tf.int32), 1)
-    window_begin = tf.minimum(tf.cast(begin * scale, tf.int32), extent - window_size)
-    window = tf.concat([window_begin, window_size], 0)
-    image = pictures.decode_window(encoded, window, channels)
-    image = pictures.mirror(image, chance[3] < 0.5)
-    return pictures.square(pictures.resize(image, size, size), size, channels)
+    window_extent = tf.maximum(tf.cast(tf.round(size * scale), tf.int32), 1)
+    window_begin = tf.minimum(tf.cast(begin * scale, tf.int32), extent - window_extent)
+    return pictures.square(resize(picture.window(window_begin, window_extent, size), size, size), size)
 
 
-def crop_evaluation(encoded: Tensor, size: int, channels: int) -> Tensor:
+def crop_evaluation(picture: pictures.Picture, size: int, resize: pictures.Resize) -> Tensor:
     """The middle of the picture resized so that its shorter side is 256."""
-    image = pictures.decode(encoded, channels)
+    image = picture.whole()
     resized = _resized(tf.shape(image)[:2], float(max(_SMALLEST_SIDE, size)), size)
-    image = pictures.resize(image, resized[0], resized[1])
+    image = resize(image, resized[0], resized[1])
     top, left = tf.unstack((resized - size) // 2)
-    return pictures.square(image[top : top + size, left : left + size], size, channels)
+    return pictures.square(image[top : top + size, left : left + size], size)
 
 
 def distort(images: Tensor, seed: Tensor) -> Tensor:  # noqa: ARG001  (a family's function, and VGG changes no colours)

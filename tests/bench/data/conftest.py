@@ -12,6 +12,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from bench.data import datasets, pipeline, tfrecord
+from bench.data.preprocessing import Preprocessing
 
 IMAGES = Path(__file__).parents[2] / 'data' / 'images'
 RECORDS = 13
@@ -84,7 +85,7 @@ def dataset(tmp_path: Path) -> datasets.Dataset:
     """13 records in 3 shards, labels 0 to 12."""
     for shard in range(SHARDS):
         framed = b''.join(frame(make_record(label)) for label in range(shard, RECORDS, SHARDS))
-        (tmp_path / datasets.shard_name('train', shard, SHARDS)).write_bytes(framed)
+        (tmp_path / f'train-{shard:05d}-of-{SHARDS:05d}').write_bytes(framed)
     (tmp_path / 'labels.txt').write_text(''.join(f'{label}:class {label}\n' for label in range(RECORDS)))
     return datasets.load('folder', 'train', tmp_path)
 
@@ -99,12 +100,14 @@ def read() -> Callable[..., list[tuple[Any, Any]]]:
             'image_size': 32,
             'channels': 3,
             'data_format': 'NHWC',
-            'preprocessing': 'inception',
+            'preprocessing': Preprocessing('inception'),
             'is_training': False,
             'seed': 1,
             'num_threads': 2,
             'repeat': count is not None,
         }
+        if isinstance(options.get('preprocessing'), str):
+            options['preprocessing'] = Preprocessing(options['preprocessing'])
         with tf.Graph().as_default(), tf.Session() as session:
             batches = pipeline.batches(dataset, **{**defaults, **options})
             iterator = tf.data.make_initializable_iterator(batches)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,110 @@ def test_only_the_subset_is_read_in_the_order_of_its_names(tmp_path: Path, suffi
     assert [path.name for path in dataset.shards] == names
     assert (dataset.num_classes, dataset.num_samples, dataset.labels) == (1001, 1281167, range(1001))
     assert datasets.load('imagenet', 'validation', tmp_path).num_samples == 50000
+
+
+@pytest.mark.parametrize(
+    ('name', 'files', 'sizes', 'first', 'last'),
+    [
+        (
+            'flowers',
+            [f'flowers_{{}}_{index:05d}-of-00005.tfrecord' for index in range(5)],
+            {'train': 3320, 'validation': 350},
+            'daisy',
+            'tulips',
+        ),
+        ('cifar10', ['cifar10_{}.tfrecord'], {'train': 50000, 'test': 10000}, 'airplane', 'truck'),
+        ('mnist', ['mnist_{}.tfrecord'], {'train': 60000, 'test': 10000}, 'zero', 'nine'),
+    ],
+)
+def test_what_slims_converters_write_is_found_by_slims_names(
+    tmp_path: Path, name: str, files: list[str], sizes: dict[str, int], first: str, last: str
+) -> None:
+    shards(tmp_path, *(file.format(subset) for subset in sizes for file in files))
+    for subset, size in sizes.items():
+        dataset = datasets.load(name, subset, tmp_path)
+        assert [path.name for path in dataset.shards] == [file.format(subset) for file in files]
+        assert dataset.num_samples == size
+        assert dataset.label_names is not None and len(dataset.label_names) == dataset.num_classes
+        assert (dataset.label_names[0], dataset.label_names[-1]) == (first, last)
+
+
+@pytest.mark.parametrize(
+    ('name', 'subset', 'words'),
+    [
+        ('imagenet', 'test', 'imagenet has train and validation'),
+        ('cifar10', 'validation', 'cifar10 has train and test'),
+        ('mnist', 'tarin', 'Did you mean train'),
+    ],
+)
+def test_a_subset_that_the_dataset_does_not_have_is_told_with_those_it_has(
+    tmp_path: Path, name: str, subset: str, words: str
+) -> None:
+    assert words in only_problem(name, subset, tmp_path)
+
+
+def test_shards_of_another_dataset_are_told_with_its_name(tmp_path: Path) -> None:
+    shards(tmp_path, 'mnist_train.tfrecord', 'mnist_test.tfrecord')
+    assert '--data_name=mnist' in only_problem('imagenet', 'train', tmp_path)
+
+
+def test_a_folder_with_names_of_other_classes_is_not_taken_for_imagenet(tmp_path: Path) -> None:
+    shards(tmp_path, 'train-00000-of-00001')
+    (tmp_path / 'labels.txt').write_text('0:daisy\n1:rose\n')
+    told = only_problem('imagenet', 'train', tmp_path)
+    assert 'names 2 classes' in told and '1001' in told and '--data_name=folder' in told
+
+
+def test_names_of_imagenets_classes_are_those_of_its_folder(tmp_path: Path) -> None:
+    shards(tmp_path, 'train-00000-of-00001')
+    assert datasets.load('imagenet', 'train', tmp_path).label_names is None
+    (tmp_path / 'labels.txt').write_text(''.join(f'{label}:class {label}\n' for label in range(1001)))
+    assert datasets.load('imagenet', 'train', tmp_path).label_names[281] == 'class 281'  # type: ignore[index]
+
+
+def test_an_offset_leaves_the_labels_that_networks_of_1000_classes_have(tmp_path: Path) -> None:
+    shards(tmp_path, 'train-00000-of-00001')
+    dataset = datasets.load('imagenet', 'train', tmp_path, labels_offset=1)
+    assert (dataset.labels, dataset.num_outputs) == (range(1, 1001), 1000)
+
+
+def test_a_users_own_dataset_needs_a_json_file_alone(tmp_path: Path) -> None:
+    shards(tmp_path, 'birds_train_b.tfrecord', 'birds_train_a.tfrecord', 'birds_test_a.tfrecord', 'notes.txt')
+    path = tmp_path / 'spec.json'
+    path.write_text(json.dumps({'splits': {'train': 90, 'test': None}, 'files': 'birds_%s_*.tfrecord', 'classes': 7}))
+    dataset = datasets.load(str(path), 'train', tmp_path)
+    assert [shard.name for shard in dataset.shards] == ['birds_train_a.tfrecord', 'birds_train_b.tfrecord']
+    assert (dataset.name, dataset.num_classes, dataset.num_samples) == ('spec', 7, 90)
+    assert datasets.load(str(path), 'test', tmp_path).num_samples is None
+
+
+def test_a_shard_that_was_cut_is_told_before_anything_begins(dataset: datasets.Dataset) -> None:
+    assert datasets.damage(dataset) == []
+    shard = dataset.shards[1]
+    whole = shard.read_bytes()
+    shard.write_bytes(whole + whole[:7])
+    (told,) = datasets.damage(dataset)
+    assert str(shard) in told and f'ends 7 bytes into the record at byte {len(whole)}' in told
+
+
+@pytest.mark.parametrize('name', ['birds.json', 'conversion.json'])
+def test_a_shard_that_was_cut_between_records_is_told_where_their_number_is_known(
+    dataset: datasets.Dataset, tmp_path: Path, name: str
+) -> None:
+    if name == 'birds.json':
+        (tmp_path / name).write_text(json.dumps({'splits': {'train': 13}, 'classes': 13}))
+        data_name = str(tmp_path / name)
+    else:
+        report = {'dataset_name': 'folder', 'pictures': {'train': 13, 'validation': 0}, 'shards': {'train': []}}
+        (tmp_path / name).write_text(json.dumps(report))
+        data_name = 'folder'
+    assert datasets.load(data_name, 'train', tmp_path).num_samples == 13
+    assert datasets.damage(datasets.load(data_name, 'train', tmp_path)) == []
+    shard = dataset.shards[2]
+    data = shard.read_bytes()
+    shard.write_bytes(data[: 16 + int.from_bytes(data[:8], 'little')])
+    (told,) = datasets.damage(datasets.load(data_name, 'train', tmp_path))
+    assert 'hold 10 records' in told and 'says 13' in told and name in told
 
 
 def test_classes_of_a_folder_are_those_of_its_labels_file(tmp_path: Path) -> None:
