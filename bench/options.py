@@ -185,7 +185,7 @@ def network_problems(network: NetworkOptions) -> list[str]:
             f'A batch of {batch} images of {size}x{size} takes {needed / 2**30:,.0f} GiB by itself; there are '
             f'{usable / 2**30:.0f} here. Use a smaller --batch_size or --image_size.'
         ]
-    return found.size_problems(size)
+    return found.size_problems(size) + found.data_format_problems(network.data_format)
 
 
 def precision_problems(network: NetworkOptions, capabilities: Callable[[], Capabilities]) -> list[str]:

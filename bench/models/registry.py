@@ -1,5 +1,6 @@
 """Which networks there are. A family's file registers its networks by decorator; this module imports no TensorFlow,
 and neither do those files, so that listing the networks is quick: TensorFlow reaches them as the `Layers` argument.
+A user's own file does the same (user_network.py).
 
     @register('vgg_16', image_size=224, parameters=138_361_641, multiply_adds=15_470_268_416)
     def vgg_16(net: Layers, images: Tensor) -> Tensor:
@@ -9,15 +10,18 @@ and neither do those files, so that listing the networks is quick: TensorFlow re
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import functools
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError, nearest
+from bench.models import tf_cnn_benchmarks, user_network
 
 if TYPE_CHECKING:
     from bench.models.layers import Layers
@@ -30,28 +34,32 @@ class Network:
     """A network and the facts that are known of it before it is built.
 
     Attributes:
-      name: slim's name.
+      name: slim's name; 'keras/' and the name in tf_keras.applications; 'file.py:name' of a user's own.
       build: makes the graph: (layers, images in the layers' data format) to logits [N, num_classes].
       image_size: height and width that it was published with.
-      parameters: all variables' elements with 1001 classes, moving statistics included.
-      multiply_adds: of convolutions and matrix products for one image, with 1001 classes.
+      parameters: all variables' elements with 1001 classes, moving statistics included; None where nobody said.
+      multiply_adds: of convolutions and matrix products for one image, with 1001 classes; None where nobody said.
       channels: of the images.
       least_image_size: the smallest height and width that its layers can still halve.
       batch_size: the default of a benchmark, chosen so that a training step takes seconds at most on a few cores.
       preprocessing: the family of image preprocessing that it was published with.
-      aliases: tf_cnn_benchmarks' name, where that network is the same one.
+      data_formats: the layouts that it can be built in.
+      aliases: tf_cnn_benchmarks' names, where that network is the same one.
+      file: a user's own, that it is from; None for the program's networks.
     """
 
     name: str
     build: Builder
     image_size: int
-    parameters: int
-    multiply_adds: int
+    parameters: int | None = None
+    multiply_adds: int | None = None
     channels: int = 3
     least_image_size: int = 1
     batch_size: int = 16
     preprocessing: str = 'inception'
+    data_formats: tuple[str, ...] = ('NHWC', 'NCHW')
     aliases: tuple[str, ...] = ()
+    file: Path | None = None
 
     def size_problems(self, image_size: int) -> list[str]:
         """Why this network cannot see images of that height and width; empty where it can."""
@@ -62,31 +70,31 @@ class Network:
             f'{self.least_image_size} pixels. Use --image_size={self.image_size}, for which it was made.'
         ]
 
+    def data_format_problems(self, data_format: str) -> list[str]:
+        """Why this network cannot be built in that layout; empty where it can."""
+        if data_format in self.data_formats:
+            return []
+        return [
+            f'--data_format={data_format}: {self.name} is written for {" and ".join(self.data_formats)} alone. '
+            f'Use --data_format={self.data_formats[0]}.'
+        ]
 
-# tf_cnn_benchmarks' names for networks that are not slim's: the nearest of ours, and the difference. G is 10^9
-# multiply-adds of an image, counted in both programs' graphs.
-_FIRST_UNIT = "slim's strides in the last unit of a block, tf_cnn_benchmarks' in the first unit of the next one"
-_TWO_LAST_LAYERS = "tf_cnn_benchmarks adds a second fully connected layer to slim's last one"
-_NOT_THE_SAME = {
-    'alexnet': ('alexnet_v2', "slim's last map is 5x5 of 224 pixels, tf_cnn_benchmarks' 6x6 of 227 (0.74 and 0.84 G)"),
-    'densenet40_k12': ('nasnet_cifar', 'DenseNets for CIFAR-10 are not built here'),
-    'densenet100_k12': ('nasnet_cifar', 'DenseNets for CIFAR-10 are not built here'),
-    'densenet100_k24': ('nasnet_cifar', 'DenseNets for CIFAR-10 are not built here'),
-    'googlenet': ('inception_v1', "slim's has batch norm and 3x3 branches, tf_cnn_benchmarks' 5x5 (1.50 and 1.58 G)"),
-    'lenet5': ('lenet', "tf_cnn_benchmarks' has 512 outputs in its hidden layer, slim's 1024"),
-    'mobilenet': ('mobilenet_v2', _TWO_LAST_LAYERS),
-    'nasnet': ('nasnet_mobile', _TWO_LAST_LAYERS),
-    'nasnetlarge': ('nasnet_large', _TWO_LAST_LAYERS),
-    'resnet50': ('resnet_v1_50', f'{_FIRST_UNIT} (3.48 and 3.86 G)'),
-    'resnet50_v2': ('resnet_v2_50', f'{_FIRST_UNIT} (3.48 and 3.86 G)'),
-    'resnet101': ('resnet_v1_101', f'{_FIRST_UNIT} (7.19 and 7.57 G)'),
-    'resnet101_v2': ('resnet_v2_101', f'{_FIRST_UNIT} (7.19 and 7.57 G)'),
-    'resnet152': ('resnet_v1_152', f'{_FIRST_UNIT} (10.91 and 11.28 G)'),
-    'resnet152_v2': ('resnet_v2_152', f'{_FIRST_UNIT} (10.91 and 11.28 G)'),
-}
 
 # Modules beside this one that hold no networks (and may import TensorFlow).
-_NO_FAMILIES = ('registry', 'layers', 'style', 'build', 'slim', 'multiply_adds', 'listing', 'gradients')
+_NO_FAMILIES = (
+    'build',
+    'gradients',
+    'layers',
+    'listing',
+    'multiply_adds',
+    'published',
+    'registry',
+    'slim',
+    'style',
+    'tf_cnn_benchmarks',
+    'user_network',
+    'weight_decay',
+)
 
 _networks: dict[str, Network] = {}
 
@@ -103,6 +111,17 @@ def register(name: str, **facts: Any) -> Callable[[Builder], Builder]:
     return add
 
 
+@contextlib.contextmanager
+def _collecting() -> Iterator[dict[str, Network]]:
+    """Gives a dictionary that takes what is registered within, in place of the program's own."""
+    global _networks  # noqa: PLW0603
+    before, _networks = _networks, {}
+    try:
+        yield _networks
+    finally:
+        _networks = before
+
+
 @functools.cache
 def _load_families() -> None:
     """Imports every family's file beside this one, so that its decorators run."""
@@ -113,18 +132,25 @@ def _load_families() -> None:
 
 
 def all_networks() -> list[Network]:
-    """Every network, sorted by name."""
+    """Every network of the program's, sorted by name."""
     _load_families()
     return [_networks[name] for name in sorted(_networks)]
 
 
 def names_and_aliases() -> list[str]:
-    """Every word that `get` takes."""
+    """Every word that `get` takes, but for a user's own file."""
     return [word for network in all_networks() for word in (network.name, *network.aliases)]
 
 
 def matching(pattern: str) -> list[Network]:
-    """The networks whose name or alias matches a shell pattern."""
+    """The networks whose name or alias matches a shell pattern, or that a user's own file holds.
+
+    Raises:
+      UsageError: a user's own file is named that cannot be used.
+    """
+    own = user_network.parts(pattern)
+    if own:
+        return _of_file(*own)
     return [
         network
         for network in all_networks()
@@ -133,16 +159,55 @@ def matching(pattern: str) -> list[Network]:
 
 
 def get(name: str) -> Network:
-    """The network of that name or alias.
+    """The network of that name or alias, or of a user's own file: `path/to/file.py:name`.
 
     Raises:
       UsageError: there is none; the text names the nearest.
     """
+    own = user_network.parts(name)
+    if own:
+        found = _of_file(*own)
+        if len(found) > 1:
+            several = ', '.join(network.name for network in found)
+            raise UsageError([f'--model={name}: the file registers several networks. Name one: {several}.'])
+        return found[0]
     for network in all_networks():
         if name == network.name or name in network.aliases:
             return network
-    if name in _NOT_THE_SAME:
-        ours, why = _NOT_THE_SAME[name]
-        raise UsageError([f'--model={name}: {why}, so their speeds do not compare. The nearest here is {ours}.'])
+    refusal = tf_cnn_benchmarks.refusal(name)
+    if refusal:
+        raise UsageError([f'--model={name}: {refusal}'])
     hint = nearest(name, names_and_aliases()) or ' `run_benchmark.py models` lists them.'
     raise UsageError([f'--model={name}: there is no such network.{hint}'])
+
+
+def _of_file(path: str, name: str) -> list[Network]:
+    """The network of that name that a user's own file registers, or all of them where the name is empty."""
+    registered = _registered_by(path, Path(path).resolve())
+    found = [
+        dataclasses.replace(network, name=f'{path}:{network.name}')
+        for network in registered
+        if name in ('', network.name)
+    ]
+    if found:
+        return found
+    known = [network.name for network in registered]
+    if known:
+        raise UsageError([f'--model={path}:{name}: the file registers no {name}. It registers {", ".join(known)}.'])
+    raise UsageError(
+        [f"--model={path}: the file registers no network. Write @register('name', image_size=224) before its function."]
+    )
+
+
+@functools.cache
+def _registered_by(path: str, file: Path) -> list[Network]:
+    """What a user's own file registers, under the names that it gives; `path` is how the user wrote it."""
+    known = names_and_aliases()
+    with _collecting() as registered:
+        problem = user_network.run(file)
+    for name in registered:
+        if name in known:
+            problem = problem or f'{name} is the name of a network of this program. Choose another one.'
+    if problem:
+        raise UsageError([f'--model={path}: {problem}'])
+    return [dataclasses.replace(network, file=file) for network in registered.values()]

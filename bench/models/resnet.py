@@ -72,7 +72,13 @@ def resnet_v2_200(net: Layers, images: Any) -> Any:
     return _resnet_v2(net, images, 'resnet_v2_200', (3, 24, 36, 3))
 
 
-@register('resnet_v1.5_50', aliases=('resnet50_v1.5',), parameters=25_612_201, multiply_adds=4_089_186_304, **_IMAGES)
+@register(
+    'resnet_v1.5_50',
+    aliases=('resnet50_v1.5', 'official_resnet50'),
+    parameters=25_612_201,
+    multiply_adds=4_089_186_304,
+    **_IMAGES,
+)
 def resnet_v1_5_50(net: Layers, images: Any) -> Any:
     """Version 1.5: a block halves the map in its first unit."""
     return _resnet_v1(net, images, 'resnet_v1.5_50', (3, 4, 6, 3), late_stride=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,5 +130,6 @@ def _name(config: BenchmarkConfig, started: datetime.datetime) -> str:
         job = 'input'
     elif config.step.forward_only:
         job = 'infer'
-    parts = (started.strftime('%Y%m%dT%H%M%SZ'), network.model, job, network.data_format, network.precision)
+    model = re.sub(r'[^\w.]+|\.py:', '_', network.model)[-80:].strip('._')  # keras/VGG16, ../own.py:net
+    parts = (started.strftime('%Y%m%dT%H%M%SZ'), model, job, network.data_format, network.precision)
     return '_'.join((*(part.lower() for part in parts[1:]), f'b{network.batch_size}', parts[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -28,12 +29,76 @@ def test_an_alias_is_the_network_that_it_stands_for() -> None:
     assert registry.get('vgg16') is registry.get('vgg_16')
 
 
-@pytest.mark.parametrize('name', sorted(registry._NOT_THE_SAME))
-def test_another_programs_network_is_refused_with_one_that_exists_here(name: str) -> None:
+# Every name that tf_cnn_benchmarks' models/model_config.py takes, for any of its data sets, and the network that it is
+# here; None where it is refused. `lenet` and `overfeat` are slim's names too, of networks with other channels.
+_TF_CNN_BENCHMARKS = {
+    'alexnet': None,
+    'deepspeech2': None,
+    'densenet100_k12': None,
+    'densenet100_k24': None,
+    'densenet40_k12': None,
+    'googlenet': None,
+    'inception3': 'inception_v3',
+    'inception4': 'inception_v4',
+    'lenet': 'lenet',
+    'mobilenet': None,
+    'nasnet': None,
+    'nasnetlarge': None,
+    'ncf': None,
+    'official_resnet101': None,
+    'official_resnet101_v2': None,
+    'official_resnet152': None,
+    'official_resnet152_v2': None,
+    'official_resnet18': None,
+    'official_resnet18_v2': None,
+    'official_resnet200': None,
+    'official_resnet200_v2': None,
+    'official_resnet34': None,
+    'official_resnet34_v2': None,
+    'official_resnet50': 'resnet_v1.5_50',
+    'official_resnet50_v2': None,
+    'overfeat': 'overfeat',
+    'resnet101': None,
+    'resnet101_v2': None,
+    'resnet110': None,
+    'resnet110_v2': None,
+    'resnet152': None,
+    'resnet152_v2': None,
+    'resnet20': None,
+    'resnet20_v2': None,
+    'resnet32': None,
+    'resnet32_v2': None,
+    'resnet44': None,
+    'resnet44_v2': None,
+    'resnet50': None,
+    'resnet50_v1.5': 'resnet_v1.5_50',
+    'resnet50_v2': None,
+    'resnet56': None,
+    'resnet56_v2': None,
+    'ssd300': None,
+    'trivial': 'trivial',
+    'vgg11': 'vgg_a',
+    'vgg16': 'vgg_16',
+    'vgg19': 'vgg_19',
+}
+_NOTHING_LIKE_IT = ('deepspeech2', 'ncf', 'ssd300')
+
+
+@pytest.mark.parametrize('name', sorted(_TF_CNN_BENCHMARKS))
+def test_every_name_of_tf_cnn_benchmarks_is_the_same_network_or_refused_with_the_nearest(name: str) -> None:
+    same = _TF_CNN_BENCHMARKS[name]
+    if same:
+        assert registry.get(name).name == same
+        return
     with pytest.raises(UsageError) as refusal:
         registry.get(name)
-    assert str(refusal.value).endswith(f'The nearest here is {registry._NOT_THE_SAME[name][0]}.')
-    assert registry.get(registry._NOT_THE_SAME[name][0])
+    assert str(refusal.value).startswith(f'--model={name}: ')
+    if name in _NOTHING_LIKE_IT:
+        assert str(refusal.value).endswith('the networks here classify images. `run_benchmark.py models` lists them.')
+        return
+    told = re.fullmatch(r'.+, so their speeds do not compare\. The nearest here is (\S+)\.', str(refusal.value))
+    assert told
+    assert registry.get(told[1]).name == told[1]
 
 
 def test_a_misspelt_name_is_answered_with_the_nearest() -> None:

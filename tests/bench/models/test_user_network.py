@@ -1,0 +1,174 @@
+"""A user's own network in a file: found, timed and repeated, and what is said of a file that cannot be used."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tensorflow.compat.v1 as tf
+
+from bench.errors import BenchError, UsageError
+from bench.models import registry
+from bench.models.build import build
+
+ROOT = Path(__file__).parents[3]
+IMPORT = 'from bench.models.registry import register\n'
+TINY = (
+    IMPORT
+    + """
+@register('tiny', image_size=8, batch_size=4)
+def tiny(net, images):
+    x = net.conv(images, 2, 3, 'conv', stride=2)
+    return net.dense(net.flatten(x), net.num_classes, 'logits', activation=None)
+"""
+)
+OTHER = "\n@register('other', image_size=8)\ndef other(net, images): ...\n"
+
+
+def program(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The program as a process in that folder."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'run_benchmark.py'), *words],
+        cwd=folder,
+        env={**os.environ, 'PYTHONDONTWRITEBYTECODE': '1'},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def refusal(word: str) -> str:
+    with pytest.raises(UsageError) as error:
+        registry.get(word)
+    (problem,) = error.value.problems
+    return problem
+
+
+def test_the_readmes_example_runs_as_it_is_printed(tmp_path: Path) -> None:
+    section = (ROOT / 'README.md').read_text().partition('\n## Time a network of your own\n')[2].partition('\n## ')[0]
+    (code,) = re.findall(r'```python\n(.*?)```', section, re.DOTALL)
+    commands = [shlex.split(line, comments=True) for line in section.splitlines() if line.startswith('    ./run_')]
+    file = next(word.partition('=')[2] for word in commands[0] if word.startswith('--model='))
+    (tmp_path / file).write_text(code)
+    for command in commands:
+        done = program(tmp_path, *command[1:])
+        assert done.returncode == 0, done.stderr
+        assert 'total images/sec' in done.stdout
+    assert len(code.rstrip().splitlines()) <= 10
+    assert len(list((tmp_path / 'results').iterdir())) == len(commands) > 1
+
+
+def test_a_record_of_an_own_network_repeats_its_run(tmp_path: Path) -> None:
+    (tmp_path / 'nets').mkdir()
+    (tmp_path / 'nets' / 'mine.py').write_text(TINY + OTHER)
+    first = program(tmp_path, '--model=nets/mine.py:tiny', '--num_warmup_batches=0', '--num_batches=2', '--json')
+    assert first.returncode == 0, first.stderr
+    record = json.loads(first.stdout)
+    assert record['config']['network']['model'] == 'nets/mine.py:tiny'
+    assert (record['images_per_step'], record['config']['network']['image_size']) == (4, 8)
+    # 4 * 4 * 2 results of 3 * 3 * 3 products, 1001 of 32.
+    assert record['work']['multiply_adds_per_image'] == 32 * 27 + 1001 * 32
+    (path,) = (tmp_path / 'results').iterdir()
+    assert path.name.startswith('nets_mine_tiny_train_nhwc_fp32_b4_')
+    again = program(tmp_path, *shlex.split(record['repeat'])[1:])
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)['config'] == record['config']
+
+
+def test_an_own_network_is_frozen_for_inference(tmp_path: Path) -> None:
+    (tmp_path / 'mine.py').write_text(TINY)
+    done = program(tmp_path, '--model=mine.py', '--forward_only', '--num_warmup_batches=0', '--num_batches=2')
+    assert done.returncode == 0, done.stderr
+    assert 'mine.py:tiny, inference' in done.stdout
+
+
+def test_own_networks_do_not_mix_with_the_programs(tmp_path: Path) -> None:
+    (tmp_path / 'mine.py').write_text(TINY)
+    (tmp_path / 'also.py').write_text(TINY)
+    before = registry.names_and_aliases()
+    network = registry.get(f'{tmp_path}/mine.py')
+    assert network.name == f'{tmp_path}/mine.py:tiny'
+    assert registry.get(network.name) == network
+    assert registry.get(f'{tmp_path}/also.py:tiny').name == f'{tmp_path}/also.py:tiny'
+    assert (network.parameters, network.multiply_adds) == (None, None)
+    assert registry.names_and_aliases() == before
+
+
+def test_a_file_that_holds_several_networks_asks_for_one(tmp_path: Path) -> None:
+    file = tmp_path / 'two.py'
+    file.write_text(TINY + OTHER)
+    told = refusal(str(file))
+    assert told.endswith(f'the file registers several networks. Name one: {file}:tiny, {file}:other.')
+    assert registry.get(f'{file}:other').name == f'{file}:other'
+    assert refusal(f'{file}:third').endswith('the file registers no third. It registers tiny, other.')
+
+
+@pytest.mark.parametrize(
+    ('text', 'told'),
+    [
+        (IMPORT + 'import numpyy\n', "ModuleNotFoundError in line 2: No module named 'numpyy'."),
+        ('x = 1\n\ndef broken(:\n', 'SyntaxError in line 3: invalid syntax.'),
+        (IMPORT + 'def f():\n    return 1 / 0\nf()\n', 'ZeroDivisionError in line 3: division by zero.'),
+        (IMPORT + '\n@register("tiny")\ndef tiny(net, images): ...\n', 'TypeError in line 3: '),
+        (IMPORT + OTHER + OTHER, 'ValueError in line 6: two networks are called other.'),
+        ('import sys\nsys.exit("no")\n', 'SystemExit in line 2: no.'),
+        ('x = 1\n', "the file registers no network. Write @register('name', image_size=224) before its function."),
+        (IMPORT + OTHER.replace('other', 'vgg_16'), 'vgg_16 is the name of a network of this program. Choose another'),
+        (IMPORT + OTHER.replace('other', 'inception3'), 'inception3 is the name of a network of this program.'),
+        (None, 'there is no such file.'),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told_in_a_sentence_with_its_line(
+    tmp_path: Path, text: str | None, told: str
+) -> None:
+    file = tmp_path / 'own.py'
+    if text:
+        file.write_text(text)
+    problem = refusal(str(file))
+    assert problem.startswith(f'--model={file}: ')
+    assert told in problem
+    assert '\n' not in problem
+
+
+def test_a_wrong_file_is_wrong_usage_told_with_all_else_that_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / 'own.py').write_text('import nothing_of_the_kind\n')
+    done = program(tmp_path, '--model=own.py:net', '--batch_size=0')
+    assert done.returncode == 2
+    assert '--model=own.py: the file fails with ModuleNotFoundError in line 1' in done.stderr
+    assert '--batch_size=0' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('body', 'told'),
+    [
+        ('return net.konv(images, 2, 3)', "AttributeError in line 5: 'Layers' object has no attribute 'konv'"),
+        ('return images', 'gives a tensor of the shape [2, 8, 8, 3]; logits of the shape [2, 5] are expected'),
+        ('pass', 'gives None; logits of the shape [2, 5] are expected'),
+        ('return net.dense(net.flatten(images), 5)', 'TypeError in line 5: '),
+    ],
+)
+def test_a_function_that_fails_or_gives_no_logits_is_told_with_its_line(tmp_path: Path, body: str, told: str) -> None:
+    file = tmp_path / 'own.py'
+    file.write_text(f"{IMPORT}\n@register('mine', image_size=8)\ndef mine(net, images):\n    {body}\n")
+    with tf.Graph().as_default(), pytest.raises(BenchError) as error:
+        build(registry.get(str(file)), tf.zeros([2, 8, 8, 3]), num_classes=5)
+    assert told in str(error.value)
+    assert str(error.value).startswith(f'{file}:mine ')
+
+
+def test_a_network_that_fails_leaves_a_record_and_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / 'own.py').write_text(TINY.replace('net.flatten(x)', 'net.flaten(x)'))
+    done = program(tmp_path, '--model=own.py')
+    assert done.returncode == 1
+    assert "error: own.py:tiny fails with AttributeError in line 6: 'Layers' object" in done.stderr
+    assert 'Traceback' not in done.stderr
+    (path,) = (tmp_path / 'results').iterdir()
+    assert json.loads(path.read_text())['ended']['status'] == 'failed'
