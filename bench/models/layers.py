@@ -22,11 +22,20 @@ Tensor = Any
 Size = int | Sequence[int]
 
 
+def _divided(x: Tensor, by: float) -> Tensor:
+    """x / by, which TensorFlow would otherwise turn into a product with 1 / by.
+
+    In bfloat16 a sixth is 0.2 % too large, and six is exact: over the 28 activations of mobilenet_v3_small the product
+    moved logits by a whole standard deviation of theirs. A constant that can be fed is one that nobody folds.
+    """
+    return x / tf.placeholder_with_default(tf.constant(by, x.dtype), [])
+
+
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     'relu': tf.nn.relu,
     'relu6': tf.nn.relu6,
-    'hard_swish': lambda x: x * tf.nn.relu6(x + 3.0) * (1 / 6),
-    'hard_sigmoid': lambda x: tf.nn.relu6(x + 3.0) * 0.16667,  # slim's rounding of 1/6 in its gates
+    'hard_swish': lambda x: _divided(x * tf.nn.relu6(x + 3.0), 6.0),
+    'hard_sigmoid': lambda x: _divided(tf.nn.relu6(x + 3.0), 1 / 0.16667),  # slim's rounding of 1/6 in its gates
 }
 
 

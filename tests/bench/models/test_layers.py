@@ -179,3 +179,25 @@ def test_activations_are_those_of_their_papers(name: str, at: tuple[float, ...])
         y = net.dense(x, 1, 'one', activation=name, bias=None)
         session.run(tf.trainable_variables()[0].assign([[1.0]]))
         assert session.run(y)[:, 0] == pytest.approx(at)
+
+
+@pytest.mark.skipif(not _CAN.bf16, reason=f'no bfloat16 here: {_CAN.bf16_reason}')
+@pytest.mark.parametrize('activation', ['hard_swish', 'hard_sigmoid'])
+def test_rounding_a_sixth_to_bfloat16_does_not_enlarge_every_result(activation: str) -> None:
+    config = tf.ConfigProto()
+    config.graph_options.rewrite_options.auto_mixed_precision_onednn_bfloat16 = 1
+    # Of values that bfloat16 has. One result may be off by 0.4 %, but not all of them in the same direction.
+    x = np.random.RandomState(0).randint(-128, 256, (1, 64, 64, 1)).astype(np.float32) / 64
+    with tf.Graph().as_default(), tf.Session(config=config) as session:
+        net = Layers()
+        images = tf.placeholder(tf.float32, x.shape)
+        with net.style(bias=None, activation=None):
+            # A constant factor before a convolution that is not depthwise would be multiplied into its weights.
+            y = net.depthwise(net.conv(images, 1, 1, 'before', activation=activation), 1, 'between')
+            y = net.conv(y, 1, 1, 'after')
+        session.run([weights.assign([[[[1.0]]]]) for weights in tf.trainable_variables()])
+        got = session.run(y, {images: x})
+    gate = np.clip(x + 3, 0, 6) / 6
+    wanted = x * gate if activation == 'hard_swish' else gate
+    assert not np.array_equal(got, wanted), 'this was not computed in bfloat16'
+    assert got.sum() == pytest.approx(wanted.sum(), rel=5e-4)
