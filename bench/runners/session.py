@@ -8,7 +8,9 @@ import tensorflow.compat.v1 as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
 
 
-def config(*, intra_threads: int, inter_threads: int, precision: str, xla: bool) -> tf.ConfigProto:
+def config(
+    *, intra_threads: int, inter_threads: int, precision: str, xla: bool, frozen: bool = False
+) -> tf.ConfigProto:
     """The configuration of a session.
 
     Args:
@@ -16,6 +18,8 @@ def config(*, intra_threads: int, inter_threads: int, precision: str, xla: bool)
         auto_mixed_precision_onednn_bfloat16); variables stay float32.
       xla: compile what can be compiled. XLA leaves operations on the CPU alone unless TF_XLA_FLAGS says otherwise,
         to which this adds.
+      frozen: for a graph whose weights are constants: grappler goes over it once, not twice, each time copying them;
+        what it makes of the graph is the same, but in bfloat16, where the second time makes constants of cast weights.
     """
     proto = tf.ConfigProto(
         intra_op_parallelism_threads=intra_threads,
@@ -25,6 +29,8 @@ def config(*, intra_threads: int, inter_threads: int, precision: str, xla: bool)
     rewrites = proto.graph_options.rewrite_options
     if precision == 'bf16':
         rewrites.auto_mixed_precision_onednn_bfloat16 = rewriter_config_pb2.RewriterConfig.ON
+    if frozen and precision != 'bf16':
+        rewrites.meta_optimizer_iterations = rewriter_config_pb2.RewriterConfig.ONE
     if xla:
         flags = os.environ.get('TF_XLA_FLAGS', '')
         if '--tf_xla_cpu_global_jit' not in flags:
