@@ -26,7 +26,6 @@ _ELSEWHERE = {
     'mkl': 'oneDNN is on where the processor gains from it; TF_ENABLE_ONEDNN_OPTS=0 in the environment turns it off.',
     'use_fp16': '--precision=bf16 is the 16-bit arithmetic of CPUs.',
     'batch_group_size': 'Leave it out: the pipeline prefetches by itself.',
-    'nodistortions': '--forward_only reads pictures without distortions.',
 }
 
 

@@ -1,8 +1,9 @@
 """From TFRecord shards to batches that a network takes: the tf.data pipeline of training, evaluation and timing.
 
-What is computed for each picture is only what must be: parsing, decoding the part that is wanted, resizing. The rest
-(mirroring, colours, normalization, the change of layout) is one XLA-compiled function of the whole batch, which reads
-and writes each value once; as TensorFlow operations it would take as long as the decoding.
+Each picture is parsed, decoded as far as is wanted, resized and mirrored by itself. Changes of colour and of the layout
+are one XLA-compiled function of the whole batch, normalization included, which reads and writes each value once; as
+TensorFlow operations they would take as long as the decoding. Where there are none of them, pictures are normalized
+one by one as well: while they are in the processor's cache that costs a fraction of another pass over the batch.
 
 All of that runs on threads of the pipeline's own, as many as there are processors, next to the threads that compute
 the step: whichever has work takes the processors, so that none is idle while there is work of either kind. What the
@@ -16,6 +17,7 @@ functions of the seed and of the picture's place in the stream, so threads canno
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -36,8 +38,6 @@ _SHUFFLED = 1024
 _PREFETCHED = 2
 # Of a file that are read at once: TensorFlow's own number.
 _READ_BYTES = 256 * 1024
-# Added to a seed, so that mirroring does not depend on the colours drawn with that seed.
-_ANOTHER_SEED = (1 << 32, 0)
 
 # What a session raises where reading fails: TensorFlow quotes a record that it cannot parse, which may be no text.
 ERRORS = (tf.errors.OpError, UnicodeDecodeError)
@@ -83,61 +83,119 @@ def batches(
     Raises:
       errors.DataError: no record is left to be read.
     """
-    family = families.module(preprocessing.family)
-    seen = family if is_training else families.module(preprocessing.eval_method or preprocessing.family)
-    specification = dataset.specification
-    # More calls than a batch has pictures let the next batch begin before the last picture of this one is ready. No
-    # more of them run at the same time than there are threads.
-    calls = max(batch_size + 1, 2 * num_threads)
-
-    def place(index: Tensor) -> Tensor:
-        # Among the elements of all workers, so that no two draw the same chances.
-        return index if workers == 1 else index * workers + worker
-
-    def picture_of(record: Tensor) -> tuple[pictures.Picture, Tensor]:
-        encoded, label = tfrecord.parse(record, specification.image_key, specification.label_key)
-        if specification.jpeg:
-            return pictures.Jpeg(encoded, channels, exact=not is_training), label
-        return pictures.any_format(encoded, channels), label
-
-    def decode(record: Tensor) -> tuple[Tensor, Tensor]:
-        picture, label = picture_of(record)
-        return picture.whole(), label
-
-    def crop(index: Tensor, element: Any) -> tuple[Tensor, Tensor]:
-        picture, label = (pictures.Pixels(element[0]), element[1]) if cache == 'decoded' else picture_of(element)
-        resize = pictures.resizer(preprocessing.resize_method, index % batch_size)
-        if is_training:
-            return seen.crop_training(picture, image_size, tf.stack([seed, place(index)]), resize), label
-        return seen.crop_evaluation(picture, image_size, resize), label
-
-    @tf.function(jit_compile=True, autograph=False)
-    def compiled(images: Tensor, batch_seed: Tensor) -> Tensor:
-        if is_training:
-            images = _distorted(images, batch_seed, family, preprocessing)
-        images = family.normalize(images)
-        return tf.transpose(images, [0, 3, 1, 2]) if data_format == 'NCHW' else images
-
-    def finish(index: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        images, labels = batch
-        inside = tf.reduce_all((labels >= dataset.labels.start) & (labels < dataset.labels.stop))
-        with tf.control_dependencies([tf.Assert(inside, ['label outside the classes:', labels], summarize=batch_size)]):
-            labels = tf.cast(labels - dataset.labels_offset, tf.int32)
-        # The second number is negative, so that no picture's seed is a batch's too.
-        return compiled(images, tf.stack([seed, -1 - place(index)])), labels
-
+    work = _Work(
+        dataset, batch_size, image_size, channels, data_format, preprocessing, is_training, seed, cache, worker, workers
+    )
     elements = _records(dataset, worker, workers, seed, is_training=is_training)
     if cache == 'decoded':
-        elements = elements.map(decode, num_parallel_calls=2 * num_threads)
+        elements = elements.map(work.decode, num_parallel_calls=2 * num_threads)
     if cache is not None:
         elements = elements.cache()
     if is_training:
         elements = elements.shuffle(_SHUFFLED, seed=seed + 1)
     if repeat:
         elements = elements.repeat()
-    cropped = elements.enumerate().map(crop, num_parallel_calls=calls)
-    whole = cropped.batch(batch_size, drop_remainder=True).enumerate()
-    return whole.map(finish, num_parallel_calls=1).prefetch(_PREFETCHED).with_options(_options(num_threads))
+    # More calls than a batch has pictures let the next batch begin before the last picture of this one is ready. No
+    # more of them run at the same time than there are threads.
+    calls = max(batch_size + 1, 2 * num_threads)
+    pictures_done = elements.enumerate().map(work.crop, num_parallel_calls=calls)
+    whole = pictures_done.batch(batch_size, drop_remainder=True).enumerate()
+    return whole.map(work.finish, num_parallel_calls=1).prefetch(_PREFETCHED).with_options(_options(num_threads))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """What is computed for each picture and for each batch; the fields are the arguments of `batches`."""
+
+    dataset: Dataset
+    batch_size: int
+    image_size: int
+    channels: int
+    data_format: str
+    preprocessing: Preprocessing
+    is_training: bool
+    seed: int
+    cache: str | None
+    worker: int
+    workers: int
+
+    @property
+    def family(self) -> Any:
+        """The module of the preprocessing."""
+        return families.module(self.preprocessing.family)
+
+    @property
+    def distorting(self) -> Any:
+        """The module that changes colours, or None."""
+        if not self.is_training or self.preprocessing.distortions is False:
+            return None
+        return colours if self.preprocessing.distortions else self.family
+
+    @property
+    def by_batch(self) -> bool:
+        """Whether pixels are changed in whole batches."""
+        return self.data_format == 'NCHW' or (self.distorting is not None and self.distorting.CHANCES > 0)
+
+    def decode(self, record: Tensor) -> tuple[Tensor, Tensor]:
+        """A record's whole picture and label."""
+        picture, label = self._picture(record)
+        return picture.whole(), label
+
+    def crop(self, index: Tensor, element: Any) -> tuple[Tensor, Tensor]:
+        """The image and the label of an element, a record or what `decode` made of it, at a place in the stream."""
+        picture: pictures.Picture
+        if self.cache == 'decoded':
+            picture, label = pictures.Pixels(element[0]), element[1]
+        else:
+            picture, label = self._picture(element)
+        resize = pictures.resizer(self.preprocessing.resize_method, index % self.batch_size)
+        if self.is_training:
+            picture_seed = tf.stack([self.seed, self._place(index)])
+            image = self.family.crop_training(picture, self.image_size, picture_seed, resize)
+        else:
+            seen = families.module(self.preprocessing.eval_method or self.preprocessing.family)
+            image = seen.crop_evaluation(picture, self.image_size, resize)
+        return image if self.by_batch else self.family.normalize(image[tf.newaxis])[0], label
+
+    def finish(self, index: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """A batch as the network takes it."""
+        images, labels = batch
+        allowed = self.dataset.labels
+        inside = tf.reduce_all((labels >= allowed.start) & (labels < allowed.stop))
+        told = ['label outside the classes:', labels]
+        with tf.control_dependencies([tf.Assert(inside, told, summarize=self.batch_size)]):
+            labels = tf.cast(labels - self.dataset.labels_offset, tf.int32)
+        if not self.by_batch:
+            return images, labels
+        # The second number is negative, so that no picture's seed is a batch's too. Drawn here, because in the
+        # compiled function they would be drawn anew for every pixel.
+        batch_seed = tf.stack([self.seed, -1 - self._place(index)])
+        count = self.distorting.CHANCES if self.distorting is not None else 0
+        chances = tf.random.stateless_uniform([count, self.batch_size, 1, 1, 1], batch_seed)
+        return self._compiled()(images, chances), labels
+
+    def _place(self, index: Tensor) -> Tensor:
+        # Among the elements of all workers, so that no two draw the same chances.
+        return index if self.workers == 1 else index * self.workers + self.worker
+
+    def _picture(self, record: Tensor) -> tuple[pictures.Picture, Tensor]:
+        specification = self.dataset.specification
+        encoded, label = tfrecord.parse(record, specification.image_key, specification.label_key)
+        if specification.jpeg:
+            return pictures.Jpeg(encoded, self.channels, exact=not self.is_training), label
+        return pictures.any_format(encoded, self.channels), label
+
+    def _compiled(self) -> Any:
+        """The function of a batch that XLA compiles."""
+
+        @tf.function(jit_compile=True, autograph=False)
+        def compiled(images: Tensor, chances: Tensor) -> Tensor:
+            if self.distorting is not None:
+                images = self.distorting.distort(images, chances)
+            images = self.family.normalize(images)
+            return tf.transpose(images, [0, 3, 1, 2]) if self.data_format == 'NCHW' else images
+
+        return compiled
 
 
 def position(iterator: Any) -> Any:
@@ -147,15 +205,6 @@ def position(iterator: Any) -> Any:
     cache all that is in it.
     """
     return tf.data.experimental.make_saveable_from_iterator(iterator)
-
-
-def _distorted(images: Tensor, seed: Tensor, family: Any, preprocessing: Preprocessing) -> Tensor:
-    """A training batch mirrored and with its colours changed."""
-    if family.MIRRORED:
-        images = pictures.mirror(images, seed + _ANOTHER_SEED)
-    if preprocessing.distortions is None:
-        return family.distort(images, seed)
-    return colours.distort(images, seed) if preprocessing.distortions else images
 
 
 def _records(dataset: Dataset, worker: int, workers: int, seed: int, *, is_training: bool) -> Any:

@@ -4,14 +4,15 @@
 A family's module has this. The first two work on one picture (`Jpeg` or `Pixels` of pictures.py), the others on a
 batch, so that whatever can be is computed for many pictures at once:
 
-    MIRRORED                                      whether half of the pictures are mirrored in training
     crop_training(picture, size, seed, resize)    ->  [size, size, channels] float32, 0..255
     crop_evaluation(picture, size, resize)        ->  the same, without chance
-    distort(images, seed)                         ->  [N, size, size, channels] float32, colours changed; training only
+    CHANCES                                       how many random numbers `distort` needs for a picture
+    distort(images, chances)                      ->  [N, size, size, channels] float32, colours changed; training only
     normalize(images)                             ->  [N, size, size, channels] float32 in the network's range
 
 `resize` is a function (image, height, width) -> [height, width, channels] float32; `seed` is an int64 [2], and the
-same seed gives the same picture. Nothing in this file imports TensorFlow.
+same seed gives the same picture; `chances` is float32 [CHANCES, N, 1, 1, 1], 0 to 1. Nothing in this file imports
+TensorFlow.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from bench.data.preprocessing import colours, pictures
 
 Tensor = Any
 
-MIRRORED = True
+CHANCES = 2
 
 _PADDING = 4
 _BRIGHTNESS = 63.0
@@ -25,7 +25,7 @@ def crop_training(
     seed: Tensor,
     resize: pictures.Resize,  # noqa: ARG001  (a family's function)
 ) -> Tensor:
-    """A random square of the picture with 4 zeros around it; not resized.
+    """A random square of the picture with 4 zeros around it, mirrored half of the time; not resized.
 
     A picture that is still too small gets more zeros, where slim stops with an error.
     """
@@ -34,8 +34,9 @@ def crop_training(
     padding = tf.maximum(_PADDING, size - extent)
     image = tf.pad(image, [[padding[0], padding[0]], [padding[1], padding[1]], [0, 0]])
     places = tf.cast(extent + 2 * padding - size + 1, tf.float32)
-    top, left = tf.unstack(tf.cast(tf.random.stateless_uniform([2], seed) * places, tf.int32))
-    return pictures.square(image[top : top + size, left : left + size], size)
+    chance = tf.random.stateless_uniform([3], seed)
+    top, left = tf.unstack(tf.cast(chance[:2] * places, tf.int32))
+    return pictures.mirror(pictures.square(image[top : top + size, left : left + size], size), chance[2])
 
 
 def crop_evaluation(
@@ -47,9 +48,9 @@ def crop_evaluation(
     return pictures.square(pictures.crop_or_pad(picture.whole(), size), size)
 
 
-def distort(images: Tensor, seed: Tensor) -> Tensor:
+def distort(images: Tensor, chances: Tensor) -> Tensor:
     """Random brightness, then random contrast about each channel's mean; nothing is clipped."""
-    brightness, contrast = tf.unstack(tf.random.stateless_uniform([2, images.shape[0], 1, 1, 1], seed))
+    brightness, contrast = tf.unstack(chances)
     images = images + (2 * brightness - 1) * _BRIGHTNESS
     return colours.adjust_contrast(images, _CONTRASTS[0] + contrast * (_CONTRASTS[1] - _CONTRASTS[0]))
 

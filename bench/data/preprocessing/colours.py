@@ -16,17 +16,19 @@ Tensor = Any
 
 _BRIGHTNESS = 32.0
 _FACTORS = (0.5, 1.5)
+# Random numbers that `distort` needs for a picture.
+CHANCES = 4
 # In turns of the colour circle.
 _HUE = 0.2
 
 
-def distort(images: Tensor, seed: Tensor) -> Tensor:
+def distort(images: Tensor, chances: Tensor) -> Tensor:
     """tf_cnn_benchmarks' --distortions: brightness, saturation, hue and contrast, clipped to 0..255.
 
     Contrast comes last for pictures at even places in the batch, and before saturation for the others.
     """
     count = images.shape[0]
-    brightness, saturation, hue, contrast = tf.unstack(tf.random.stateless_uniform([4, count, 1, 1, 1], seed))
+    brightness, saturation, hue, contrast = tf.unstack(chances)
     is_last = tf.reshape(tf.equal(tf.range(count) % 2, 0), [count, 1, 1, 1])
     contrast = factor(contrast)
     images = brighten(images, brightness)

@@ -13,17 +13,19 @@ from bench.data.preprocessing import colours, pictures
 
 Tensor = Any
 
-MIRRORED = True
+CHANCES = 2
 
 _CENTRAL_FRACTION = 0.875
 _ASPECT_RATIOS = (0.75, 1.33)
 _AREAS = (0.05, 1.0)
 # Of the object's box, which is the whole picture where there is none: areas under 0.1 are drawn, but never taken.
 _LEAST_COVERED = 0.1
+# Added to a seed, so that mirroring doesn't depend on the window drawn with that seed.
+_ANOTHER_SEED = (1 << 32, 0)
 
 
 def crop_training(picture: pictures.Picture, size: int, seed: Tensor, resize: pictures.Resize) -> Tensor:
-    """A random window of random area and aspect ratio, resized regardless of that ratio."""
+    """A random window of random area and aspect ratio, resized regardless of that ratio, mirrored half of the time."""
     begin, extent, _ = tf2.image.stateless_sample_distorted_bounding_box(
         picture.shape(),
         bounding_boxes=tf.zeros([1, 0, 4]),
@@ -34,7 +36,8 @@ def crop_training(picture: pictures.Picture, size: int, seed: Tensor, resize: pi
         max_attempts=100,
         use_image_if_no_bounding_boxes=True,
     )
-    return pictures.square(resize(picture.window(begin[:2], extent[:2], size), size, size), size)
+    image = pictures.square(resize(picture.window(begin[:2], extent[:2], size), size, size), size)
+    return pictures.mirror(image, tf.random.stateless_uniform([], seed + _ANOTHER_SEED))
 
 
 def crop_evaluation(picture: pictures.Picture, size: int, resize: pictures.Resize) -> Tensor:
@@ -46,11 +49,10 @@ def crop_evaluation(picture: pictures.Picture, size: int, resize: pictures.Resiz
     return pictures.square(resize(picture.window(begin, extent - 2 * begin, size), size, size), size)
 
 
-def distort(images: Tensor, seed: Tensor) -> Tensor:
+def distort(images: Tensor, chances: Tensor) -> Tensor:
     """Random brightness, then random saturation."""
-    brightness, saturation = tf.unstack(tf.random.stateless_uniform([2, images.shape[0], 1, 1, 1], seed))
-    images = colours.brighten(images, brightness)
-    return tf.clip_by_value(colours.adjust_saturation(images, colours.factor(saturation)), 0.0, 255.0)
+    images = colours.brighten(images, chances[0])
+    return tf.clip_by_value(colours.adjust_saturation(images, colours.factor(chances[1])), 0.0, 255.0)
 
 
 def normalize(images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from bench.data.preprocessing import pictures
 
 Tensor = Any
 
-MIRRORED = False
+CHANCES = 0
 
 
 def crop_training(
@@ -30,7 +30,7 @@ def crop_evaluation(
     return pictures.square(pictures.crop_or_pad(picture.whole(), size), size)
 
 
-def distort(images: Tensor, seed: Tensor) -> Tensor:  # noqa: ARG001  (a family's function, and LeNet changes no colours)
+def distort(images: Tensor, chances: Tensor) -> Tensor:  # noqa: ARG001  (LeNet changes no colours)
     """The same images."""
     return images
 

@@ -99,9 +99,7 @@ class Jpeg:
         # Chroma is upsampled from the neighbours too, so a window decoded on its own differs at its edges.
         first = tf.maximum(begin - _MARGIN, 0)
         last = tf.minimum(begin + extent + _MARGIN, self.shape()[:2])
-        image = tf.io.decode_and_crop_jpeg(
-            self._encoded, tf.concat([first, last - first], 0), channels=self._channels
-        )
+        image = tf.io.decode_and_crop_jpeg(self._encoded, tf.concat([first, last - first], 0), channels=self._channels)
         return Pixels(image).window(begin - first, extent, 0)
 
 
@@ -161,10 +159,13 @@ def _resize(kernel: Any, image: Tensor, height: Tensor | int, width: Tensor | in
     return tf.cast(resized, tf.float32)
 
 
-def mirror(images: Tensor, seed: Tensor) -> Tensor:
-    """[N, H, W, C], half of the pictures with left and right exchanged."""
-    chance = tf.random.stateless_uniform([images.shape[0], 1, 1, 1], seed)
-    return tf.where_v2(chance < 0.5, tf.reverse(images, [2]), images)
+def mirror(image: Tensor, chance: Tensor) -> Tensor:
+    """[H, W, C] with left and right exchanged where the scalar `chance`, 0 to 1, is under a half.
+
+    For single pictures, because so only the half of them is copied, by a kernel that knows pixels of 3 values. In a
+    compiled function of the batch the reversed order would keep all else from being vectorized.
+    """
+    return tf.cond(chance < 0.5, lambda: tf.reverse(image, [1]), lambda: image)
 
 
 def crop_or_pad(image: Tensor, size: int) -> Tensor:

@@ -119,9 +119,7 @@ def test_workers_draw_different_chances(dataset: Dataset, read: Read, records: S
 
 @pytest.mark.parametrize('cache', ['encoded', 'decoded'])
 @pytest.mark.parametrize('preprocessing', ['inception', 'vgg', 'cifarnet'])
-def test_a_cache_changes_nothing_in_evaluation(
-    dataset: Dataset, read: Read, cache: str, preprocessing: str
-) -> None:
+def test_a_cache_changes_nothing_in_evaluation(dataset: Dataset, read: Read, cache: str, preprocessing: str) -> None:
     options: dict[str, Any] = {'preprocessing': preprocessing, 'batch_size': 13}
     plain = read(dataset, 2, **options)
     cached = read(dataset, 2, cache=cache, **options)
@@ -230,10 +228,7 @@ def test_pixels_of_a_png_are_those_that_were_written(tmp_path: Path, read: Read,
     np.testing.assert_allclose(images[0, :, :, 0], (pixels - 128.0) / 128, atol=1e-6)
 
 
-@pytest.mark.parametrize('is_training', [False, True])
-def test_without_distortions_colours_are_not_changed(
-    tmp_path: Path, read: Read, records: SimpleNamespace, is_training: bool
-) -> None:
+def test_without_distortions_colours_are_not_changed(tmp_path: Path, read: Read, records: SimpleNamespace) -> None:
     dataset = one_picture(tmp_path, records, np.full((40, 50, 3), (200, 100, 50), np.uint8), 'PNG')
     seen = {
         distortions: np.concatenate(
