@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from bench import errors
-from bench.data import datasets
+from bench.data import cache, datasets
+from bench.data.preprocessing import Preprocessing, family_of
 from bench.machine.capabilities import Capabilities
 from bench.models import registry
 from bench.options import (
+    CheckpointOptions,
     DataOptions,
     NetworkOptions,
     OutputOptions,
     StepOptions,
     ThreadOptions,
     TimingOptions,
+    checkpoint_problems,
     network_problems,
     option,
     precision_problems,
@@ -36,7 +39,23 @@ _TRAINING = (
     'weight_decay',
     'label_smoothing',
     'gradient_clip',
-    'moving_average_decay',
+    'trainable_scopes',
+    'num_clones',
+)
+# What inference reads too, and the input alone does not.
+_BOTH = ('xla', 'checkpoint_path', 'moving_average_decay')
+# What reading shards alone reads.
+_SHARDS = (
+    'data_name',
+    'data_subset',
+    'labels_offset',
+    'preprocessing_name',
+    'eval_method',
+    'resize_method',
+    'distortions',
+    'cache_data',
+    'skip_bad_records',
+    'datasets_num_private_threads',
 )
 # What a decaying learning rate alone reads.
 _DECAY = ('end_learning_rate', 'learning_rate_decay_factor', 'num_epochs_per_decay', 'num_samples_per_epoch')
@@ -53,10 +72,16 @@ class BenchmarkConfig:
 
     network: NetworkOptions = dataclasses.field(default_factory=NetworkOptions, metadata={'group': True})
     step: StepOptions = dataclasses.field(default_factory=StepOptions, metadata={'group': True})
+    checkpoint: CheckpointOptions = dataclasses.field(default_factory=CheckpointOptions, metadata={'group': True})
     data: DataOptions = dataclasses.field(default_factory=DataOptions, metadata={'group': True})
     timing: TimingOptions = dataclasses.field(default_factory=TimingOptions, metadata={'group': True})
     threads: ThreadOptions = dataclasses.field(default_factory=ThreadOptions, metadata={'group': True})
     output: OutputOptions = dataclasses.field(default_factory=OutputOptions, metadata={'group': True})
+
+    @property
+    def images_per_step(self) -> int:
+        """Every clone has a batch of its own; 0 before the batch size is resolved."""
+        return (self.network.batch_size or 0) * self.step.num_clones
 
     def problems(self, capabilities: Callable[[], Capabilities]) -> list[str]:
         """All that keeps this run from being done here, each as a sentence; empty where it can be.
@@ -64,9 +89,12 @@ class BenchmarkConfig:
         Args:
           capabilities: tells what this machine and TensorFlow can do; asked only where it matters.
         """
-        found = network_problems(self.network)
+        found = network_problems(dataclasses.replace(self.network, image_size=self._image_size()))
         found += precision_problems(self.network, capabilities)
         found += self._without_effect()
+        found += checkpoint_problems(self.checkpoint)
+        if not self.step.clone_on_cpu:
+            found.append('--clone_on_cpu=false: the networks are computed on the CPU. Leave it out.')
         found += self._data_problems()
         found += result_dir_problems(self.output.result_dir)
         return found
@@ -81,11 +109,13 @@ class BenchmarkConfig:
                 self.network,
                 model=network.name,
                 batch_size=self.network.batch_size or network.batch_size,
-                image_size=self.network.image_size or network.image_size,
-                num_classes=self.network.num_classes or (dataset.num_classes if dataset else 1001),
+                image_size=self._image_size() or network.image_size,
+                num_classes=self.network.num_classes or (dataset.num_outputs if dataset else 1001),
             ),
             data=dataclasses.replace(
                 self.data,
+                eval_image_size=None,
+                preprocessing_name=family_of(self.data.preprocessing_name or network.name) if dataset else None,
                 datasets_num_private_threads=(self.data.datasets_num_private_threads or usable_cpus)
                 if dataset
                 else None,
@@ -97,19 +127,61 @@ class BenchmarkConfig:
             ),
         )
 
+    def _image_size(self) -> int | None:
+        return (self.data.eval_image_size if self.step.forward_only else None) or self.network.image_size
+
+    def _channels(self) -> int:
+        return next((network.channels for network in registry.matching(self.network.model)), 3)
+
+    def preprocessing(self) -> Preprocessing:
+        """What is done to the pictures of shards.
+
+        Raises:
+          errors.UsageError: there is no such network or preprocessing.
+        """
+        data = self.data
+        return Preprocessing(
+            family=family_of(data.preprocessing_name or registry.get(self.network.model).name),
+            eval_method=data.eval_method,
+            resize_method=data.resize_method,
+            distortions=data.distortions,
+        )
+
+    def _preprocessing_problems(self) -> list[str]:
+        try:
+            chosen = self.preprocessing()
+        except errors.UsageError as error:
+            # A network that does not exist is told by network_problems.
+            return [problem for problem in error.problems if problem.startswith('--preprocessing_name')]
+        found = []
+        if not chosen.resizes(is_training=not self.step.forward_only) and chosen.resize_method != 'bilinear':
+            found.append(
+                f'--resize_method has no effect with the preprocessing of {chosen.family}, which takes pixels as they '
+                'are; leave it out.'
+            )
+        if chosen.distortions and self._channels() != 3:
+            found.append(f'--distortions changes hues, and {self.network.model} sees grey pictures. Leave it out.')
+        return found
+
     def _data_problems(self) -> list[str]:
         data = self.data
         if data.data_dir is None:
             return ['--input_only times reading from --data_dir, which is not given.'] if data.input_only else []
-        found = datasets.problems(data.data_name, data.data_subset, Path(data.data_dir))
-        if found:
-            return found
-        dataset = datasets.load(data.data_name, data.data_subset, Path(data.data_dir))
-        classes = self.network.num_classes
-        if classes is not None and classes < dataset.num_classes:
+        found = self._preprocessing_problems()
+        wrong = datasets.problems(data.data_name, data.data_subset, Path(data.data_dir))
+        if wrong:
+            return found + wrong
+        dataset = datasets.load(data.data_name, data.data_subset, Path(data.data_dir), data.labels_offset)
+        if not data.skip_bad_records:
+            found += datasets.damage(dataset)
+        if data.cache_data is not None:
+            found += cache.problems(dataset, data.cache_data, self._channels())
+        classes, needed = self.network.num_classes, dataset.num_outputs
+        if needed < 2:
+            found.append(f'--labels_offset={data.labels_offset} leaves {needed} of {dataset.num_classes} classes.')
+        elif classes is not None and classes < needed:
             found.append(
-                f'--num_classes={classes}: the data has {dataset.num_classes} classes. Leave the flag out, or give at '
-                'least as many.'
+                f'--num_classes={classes}: the data has {needed} classes. Leave the flag out, or give at least as many.'
             )
         decays = self.step.learning_rate_decay_type != 'fixed'
         if decays and dataset.num_samples is None and self.step.num_samples_per_epoch is None:
@@ -120,11 +192,14 @@ class BenchmarkConfig:
 
     def _without_effect(self) -> list[str]:
         """Flags that were given but would change nothing."""
-        step, data = self.step, self.data
+        step, data, checkpoint = self.step, self.data, self.checkpoint
+        new = checkpoint.checkpoint_path is None
         optimizer = f'--optimizer={step.optimizer}'
         cases = (
-            (data.input_only, 'with --input_only', (*_TRAINING, 'forward_only', 'xla')),
+            (data.input_only, 'with --input_only', (*_TRAINING, *_BOTH)),
             (step.forward_only, 'with --forward_only', _TRAINING),
+            (step.forward_only and new, 'in inference without --checkpoint_path', ('moving_average_decay',)),
+            (new, 'without --checkpoint_path', ('checkpoint_exclude_scopes', 'ignore_missing_vars')),
             (step.optimizer != 'momentum', f'with {optimizer}', ('momentum',)),
             (step.optimizer != 'rmsprop', f'with {optimizer}', ('rmsprop_decay', 'rmsprop_momentum')),
             (step.optimizer != 'adam', f'with {optimizer}', ('adam_beta1', 'adam_beta2')),
@@ -132,9 +207,12 @@ class BenchmarkConfig:
             (step.learning_rate_decay_type == 'fixed', 'with a fixed learning rate', _DECAY),
             (step.learning_rate_decay_type == 'polynomial', 'in a polynomial decay', ('learning_rate_decay_factor',)),
             (step.learning_rate_decay_type == 'exponential', 'in an exponential decay', ('end_learning_rate',)),
-            (data.data_dir is None, 'without --data_dir', ('data_subset', 'datasets_num_private_threads')),
+            (data.eval_image_size is not None, 'with --eval_image_size', ('image_size',)),
+            (not step.forward_only, 'without --forward_only', ('eval_method', 'eval_image_size')),
+            (step.forward_only, 'with --forward_only', ('distortions',)),
+            (data.data_dir is None, 'without --data_dir', _SHARDS),
         )
-        given = _not_defaults(step) | _not_defaults(data)
+        given = set().union(*map(_not_defaults, (self.network, step, data, checkpoint)))
         found = {name: when for applies, when, names in cases if applies for name in names if name in given}
         return [f'--{name} has no effect {when}; leave it out.' for name, when in found.items()]
 

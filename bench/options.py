@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import errors
-from bench.data import datasets
+from bench.data import cache, preprocessing, specifications
 from bench.machine import memory
 from bench.machine.capabilities import Capabilities
 from bench.models import registry
+from bench.training import checkpoint_files
 
 
 def option(
@@ -107,8 +108,33 @@ class StepOptions:
     label_smoothing: float = option(0.0, 'How much of a label is spread over all classes.', minimum=0, maximum=1)
     gradient_clip: float | None = option(None, 'Clip each gradient element to [-x, x].', above=0)
     moving_average_decay: float | None = option(
-        None, 'Keep moving averages of the variables with this decay.', above=0, maximum=1
+        None,
+        'Keep moving averages of the variables with this decay; inference restores them instead of the variables.',
+        above=0,
+        maximum=1,
     )
+    trainable_scopes: str | None = option(
+        None, 'Comma-separated beginnings of the names of the variables to train; all where not given.'
+    )
+    num_clones: int = option(
+        1, "Copies of the network in a step, each with a batch of its own; their losses' mean is learned.", minimum=1
+    )
+    clone_on_cpu: bool = option(True, 'Where clones are computed; there is nowhere else.')
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointOptions:
+    """The weights to begin with"""
+
+    checkpoint_path: str | None = option(
+        None,
+        "A checkpoint's file or prefix, a folder whose newest is taken, or a .tar.gz of one; seeded random weights "
+        'where not given.',
+    )
+    checkpoint_exclude_scopes: str | None = option(
+        None, 'Comma-separated beginnings of the names of the variables that are not restored.'
+    )
+    ignore_missing_vars: bool = option(False, 'Begin with new values where the checkpoint lacks a variable.')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,12 +146,47 @@ class DataOptions:
     )
     data_name: str = option(
         'imagenet',
-        'What is in data_dir; `folder` is what `convert` wrote.',
+        f'What is in data_dir: {", ".join(specifications.names())}; `folder` is what `convert` made of class folders. '
+        'Or a JSON file that describes it.',
         aliases=('dataset_name',),
-        choices=datasets.names(),
     )
-    data_subset: str = option(
-        'train', 'Which shards.', aliases=('dataset_split_name',), choices=('train', 'validation')
+    data_subset: str = option('train', 'Which shards: train, validation or test.', aliases=('dataset_split_name',))
+    labels_offset: int = option(
+        0,
+        'Subtracted from the labels: 1 for networks of 1000 classes, which have none for the background.',
+        minimum=0,
+    )
+    preprocessing_name: str | None = option(
+        None,
+        f'How pictures become images: {", ".join(preprocessing.FAMILIES)}, or the name of a network: as for that one. '
+        "The network's own where not given.",
+    )
+    eval_image_size: int | None = option(
+        None, 'Height and width of the images with --forward_only, instead of --image_size.', minimum=1
+    )
+    eval_method: str | None = option(
+        None,
+        'Part of a picture that --forward_only sees: inception, the middle 87.5 %; vgg, the middle of the picture '
+        "resized to a shorter side of 256. The preprocessing's own where not given.",
+        choices=preprocessing.EVAL_METHODS,
+    )
+    resize_method: str = option(
+        'bilinear',
+        'How pictures are resized; round_robin takes the others in turn.',
+        choices=preprocessing.RESIZE_METHODS,
+    )
+    distortions: bool | None = option(
+        None,
+        'Change brightness, saturation, hue and contrast in training, as tf_cnn_benchmarks does; --nodistortions '
+        'changes no colours. As the preprocessing was published where not given.',
+    )
+    cache_data: str | None = option(
+        None,
+        'Keep what was read in memory: encoded, the records, or decoded, the pixels.',
+        choices=cache.KINDS,
+    )
+    skip_bad_records: int = option(
+        0, 'Bad records to leave out, each told; they are looked for before the run begins.', minimum=0
     )
     input_only: bool = option(False, 'Time the input pipeline alone.')
     datasets_num_private_threads: int | None = option(
@@ -198,6 +259,11 @@ def precision_problems(network: NetworkOptions, capabilities: Callable[[], Capab
     if network.precision == 'bf16' and not capabilities().bf16:
         found.append(f'--precision=bf16 would bring nothing here: {capabilities().bf16_reason} Use --precision=fp32.')
     return found
+
+
+def checkpoint_problems(checkpoint: CheckpointOptions) -> list[str]:
+    """Whether there is no such checkpoint, told before TensorFlow is loaded."""
+    return checkpoint_files.problems(checkpoint.checkpoint_path) if checkpoint.checkpoint_path is not None else []
 
 
 def result_dir_problems(result_dir: str) -> list[str]:

@@ -5,6 +5,7 @@ Imports TensorFlow; local.py, which imports this late, does not.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Callable
@@ -12,15 +13,16 @@ from collections.abc import Callable
 import tensorflow.compat.v1 as tf
 
 from bench.config import BenchmarkConfig
-from bench.data import pipeline
+from bench.data import pipeline, trouble
 from bench.data.datasets import Dataset
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.machine import matrix_rate, memory
 from bench.models.registry import Network
 from bench.runners import session as sessions
 from bench.runners import step as steps
 from bench.runners import timing
 from bench.screen import Screen
+from bench.training import checkpoint_files
 
 # Kept for the summary and records: TensorFlow's own texts run to pages.
 _LONGEST_ERROR = 300
@@ -60,19 +62,30 @@ def execute(
     screen: Screen,
     stop_requested: Callable[[], bool],
 ) -> Seen:
-    """Does the (resolved) run."""
+    """Does the (resolved) run.
+
+    Raises:
+      UsageError: what was asked for cannot be, as the network's variables or the checkpoint show.
+    """
     tf.get_logger().setLevel('ERROR')
     session_config = _session_config(config, xla=config.step.xla)
     _let_tensorflow_remark(session_config)
     try:
         screen.progress(f'building {network.name}')
-        step = steps.benchmark_step(config, network, dataset, session_config)
-        with tf.Session(graph=step.graph, config=session_config) as session:
-            call = steps.prepare(step, session)
-            images, has_loss = config.network.batch_size or 0, step.loss is not None
-            measurement = timing.measure(call, config.timing, images, screen, stop_requested, has_loss=has_loss)
+        with contextlib.ExitStack() as files:
+            path = config.checkpoint.checkpoint_path
+            checkpoint = files.enter_context(checkpoint_files.opened(path)) if path is not None else None
+            step = steps.benchmark_step(config, network, dataset, session_config, checkpoint)
+            with tf.Session(graph=step.graph, config=session_config) as session:
+                call = steps.prepare(step, session)
+                # What an archive was unpacked to is not needed any more, and shall not outlive a killed run.
+                files.close()
+                images, has_loss = config.images_per_step, step.loss is not None
+                measurement = timing.measure(call, config.timing, images, screen, stop_requested, has_loss=has_loss)
     except timing.StepFailedError as error:
         return Seen(error.measurement, 0, 0.0, memory.peak_bytes(), _explained(error.__cause__, dataset, screen))
+    except UsageError:
+        raise
     except (BenchError, MemoryError, ValueError, OverflowError, *pipeline.ERRORS) as error:
         return Seen(None, 0, 0.0, memory.peak_bytes(), _explained(error, dataset, screen))
     peak = memory.peak_bytes()
@@ -103,6 +116,7 @@ def _session_config(config: BenchmarkConfig, *, xla: bool) -> tf.ConfigProto:
         inter_threads=config.threads.num_inter_threads or 0,
         precision=config.network.precision,
         xla=xla,
+        frozen=config.step.forward_only,
     )
 
 
@@ -113,6 +127,5 @@ def _explained(error: BaseException | None, dataset: Dataset | None, screen: Scr
     if isinstance(error, (tf.errors.ResourceExhaustedError, MemoryError)):
         return 'There is not enough memory for this run. Use a smaller --batch_size or --image_size.'
     if dataset is not None and isinstance(error, _CAUSED_BY_DATA):
-        screen.line('Reading failed; looking for the record that caused it ...')
-        return str(pipeline.trouble(error, dataset))
+        return str(trouble.explained(error, dataset, screen))
     return f'{type(error).__name__} in TensorFlow: {str(error)[:_LONGEST_ERROR]}'

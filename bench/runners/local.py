@@ -36,21 +36,25 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
     """
     network = registry.get(config.network.model)
     data = config.data
-    dataset = (
-        datasets.load(data.data_name, data.data_subset, Path(data.data_dir)) if data.data_dir is not None else None
-    )
+    dataset = None
+    if data.data_dir is not None:
+        dataset = datasets.load(data.data_name, data.data_subset, Path(data.data_dir), data.labels_offset)
     config = config.resolved(network, dataset, cpu.usable_cpus())
     given = environment.variables()
     with Screen(to_stderr=config.output.json) as screen:
         screen.progress('loading TensorFlow')
         # Only here, because it takes seconds: everything that can be refused has been.
+        from bench.data import trouble
         from bench.runners import execution
 
+        if dataset is not None and data.skip_bad_records:
+            dataset = trouble.without_bad_records(dataset, data.skip_bad_records, screen)
         started = datetime.datetime.now(datetime.timezone.utc)
         # Until the record is written, so that a second thought cannot lose what was measured.
         with StopRequest() as stop:
             seen = execution.execute(config, network, dataset, screen, lambda: stop.requested)
-            written = _record(config, words, started, seen, given)
+            skipped = trouble.warnings(dataset) if dataset is not None else []
+            written = _record(config, words, started, seen, given, skipped)
             summary.show(written, screen)
             failures = [seen.error] if seen.error else []
             try:
@@ -66,7 +70,12 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
 
 
 def _record(
-    config: BenchmarkConfig, words: Sequence[str], started: datetime.datetime, seen: Any, given: dict[str, str]
+    config: BenchmarkConfig,
+    words: Sequence[str],
+    started: datetime.datetime,
+    seen: Any,
+    given: dict[str, str],
+    skipped: list[record.Json],
 ) -> record.Json:
     from bench.machine import tensorflow_build
 
@@ -80,7 +89,7 @@ def _record(
         losses=measured.losses if measured else (),
         peak_memory_bytes=seen.peak_memory_bytes,
     )
-    rate = record.throughput(worker.step_seconds, config.network.batch_size or 0)
+    rate = record.throughput(worker.step_seconds, config.images_per_step)
     achieved = (
         record.work(seen.multiply_adds, not config.step.forward_only, rate['images_per_second'], seen.matrix_rate)
         if rate and seen.matrix_rate
@@ -96,9 +105,9 @@ def _record(
         build=tensorflow_build.facts(),
         environment=given,
         workers=[worker],
-        images_per_step=config.network.batch_size or 0,
+        images_per_step=config.images_per_step,
         achieved=achieved,
-        warnings=[*_machine_warnings(), *(timing.warnings(measured) if measured else [])],
+        warnings=[*_machine_warnings(), *skipped, *(timing.warnings(measured) if measured else [])],
     )
 
 

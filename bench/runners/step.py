@@ -1,13 +1,14 @@
 """The graph of one step: what a benchmark repeats, and what training to convergence repeats too.
 
 A training step is forward, loss, gradients, clipping, the optimizer's update, batch norm's and the moving averages'
-updates and the global step. An inference step is the frozen network. Both read synthetic or real data.
+updates and the global step, all as slim's train_image_classifier.py and model_deploy.py have them. An inference step is
+the frozen network. Both read synthetic or real data, and begin with random weights or a checkpoint's.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -21,7 +22,8 @@ from bench.models.registry import Network
 from bench.models.slim import slim
 from bench.options import StepOptions
 from bench.runners import inference
-from bench.training import learning_rates, losses, optimizers
+from bench.training import checkpoints, learning_rates, losses, optimizers, scopes
+from bench.training.checkpoint_files import Checkpoint
 
 Tensor = Any
 
@@ -39,6 +41,7 @@ class Step:
       loss: of the step before its update, a scalar; None where nothing is learned (input alone).
       initializers: to be run once, in this order.
       multiply_adds: of one image's forward pass; 0 for input alone.
+      checkpoint: that the initializers read; None where they read none.
     """
 
     graph: tf.Graph
@@ -46,63 +49,151 @@ class Step:
     loss: Tensor | None
     initializers: tuple[tf.Operation, ...]
     multiply_adds: int
+    checkpoint: Checkpoint | None = None
 
 
-def benchmark_step(config: BenchmarkConfig, network: Network, dataset: Dataset | None, session_config: Any) -> Step:
-    """The step that a benchmark's (resolved) configuration asks for."""
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What a training step computes.
+
+    Attributes:
+      operation: does the step.
+      loss, learning_rate: of the step before its update, scalars.
+      multiply_adds: of one image's forward pass.
+    """
+
+    operation: tf.Operation
+    loss: Tensor
+    learning_rate: Tensor
+    multiply_adds: int
+
+
+def benchmark_step(
+    config: BenchmarkConfig,
+    network: Network,
+    dataset: Dataset | None,
+    session_config: Any,
+    checkpoint: Checkpoint | None = None,
+) -> Step:
+    """The step that a benchmark's (resolved) configuration asks for.
+
+    Raises:
+      UsageError: the checkpoint does not fit the network, or scopes that are in the configuration name no variable.
+      DataError: the checkpoint cannot be read.
+    """
     if config.data.input_only:
         return _input_step(config, network, dataset)
     if config.step.forward_only:
-        return _inference_step(config, network, dataset, session_config)
-    return _training_step(config, network, dataset)
+        return _inference_step(config, network, dataset, session_config, checkpoint)
+    return _training_step(config, network, dataset, checkpoint)
+
+
+def training(
+    config: BenchmarkConfig,
+    network: Network,
+    clones: Sequence[tuple[Tensor, Tensor]],
+    samples_per_epoch: int,
+    checkpoint: Checkpoint | None = None,
+) -> Training:
+    """Makes a training step in the current graph.
+
+    Args:
+      clones: images in the data format and labels [N] of each clone. The clones share their variables; batch norm's
+        statistics are moved by the first clone's images.
+      samples_per_epoch: for the decay of the learning rate.
+      checkpoint: what the variables begin with.
+    """
+    options = config.step
+    # Before the network, whose drop path would else make it in a scope.
+    global_step = tf.train.get_or_create_global_step()
+    outputs, seen = [], []
+    for index, (images, labels) in enumerate(clones):
+        with tf.name_scope(f'clone_{index}' if len(clones) > 1 else None):
+            with tf.variable_scope(tf.get_variable_scope(), reuse=index > 0):
+                outputs.append(_build(config, network, images, is_training=True))
+        if index == 0:
+            updates = len(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+        seen.append(losses.losses(outputs[-1], labels, options.label_smoothing))
+    del tf.get_collection_ref(tf.GraphKeys.UPDATE_OPS)[updates:]
+    if checkpoint is not None:
+        checkpoints.restore(checkpoint, config.checkpoint, averages=False)
+    loss = losses.mean(seen)
+    rate = learning_rates.learning_rate(options, global_step, config.network.batch_size or 0, samples_per_epoch)
+    return Training(
+        operation=update_operation(loss, options, rate, global_step),
+        loss=loss.total,
+        learning_rate=rate,
+        multiply_adds=multiply_adds.count([outputs[0].logits, *outputs[0].aux_logits]),
+    )
 
 
 def update_operation(
-    total_loss: Tensor, options: StepOptions, learning_rate: Tensor, global_step: Tensor
+    loss: losses.Losses, options: StepOptions, learning_rate: Tensor, global_step: Tensor
 ) -> tf.Operation:
-    """One update of everything that a step changes: weights, batch norm's statistics, moving averages, global step."""
+    """One update of everything that a step changes: weights, batch norm's statistics, moving averages, global step.
+
+    Raises:
+      UsageError: a trainable scope that no variable is in.
+    """
     optimizer = optimizers.optimizer(options, learning_rate)
-    gradients = [pair for pair in optimizer.compute_gradients(total_loss) if pair[0] is not None]
+    trained = scopes.within(tf.trainable_variables(), options.trainable_scopes, 'trainable_scopes') or None
+    learned = loss.without([decay.penalty for decay in optimizers.decayed_by_optimizer(options)])
+    gradients = [pair for pair in optimizer.compute_gradients(learned, trained) if pair[0] is not None]
     if options.gradient_clip is not None:
         limit = options.gradient_clip
         gradients = [(tf.clip_by_value(gradient, -limit, limit), variable) for gradient, variable in gradients]
-    updates = [optimizer.apply_gradients(gradients, global_step), *tf.get_collection(tf.GraphKeys.UPDATE_OPS)]
-    if options.moving_average_decay is None:
-        return tf.group(*updates, name='step')
-    averages = tf.train.ExponentialMovingAverage(options.moving_average_decay, global_step)
-    # Averages are of the updated weights.
-    with tf.control_dependencies(updates):
-        return tf.group(averages.apply(slim.get_model_variables()), name='step')
+    statistics = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
+    averages = []
+    if options.moving_average_decay is not None:
+        average = tf.train.ExponentialMovingAverage(options.moving_average_decay, global_step)
+        averages.append(average.apply(slim.get_model_variables()))
+        # Averages are of the values before the step. In slim that is so because updates happen to come last.
+        for update in statistics:
+            getattr(update, 'op', update)._add_control_input(averages[0])
+    # The loss reads weights that no gradient needs, where the optimizer decays them: it must not see them updated.
+    with tf.control_dependencies([*averages, loss.total]):
+        update = optimizer.apply_gradients(gradients, global_step)
+    return tf.group(update, *statistics, *averages, name='step')
 
 
-def _training_step(config: BenchmarkConfig, network: Network, dataset: Dataset | None) -> Step:
-    options = config.step
+def _training_step(
+    config: BenchmarkConfig, network: Network, dataset: Dataset | None, checkpoint: Checkpoint | None
+) -> Step:
     with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
         tf.set_random_seed(config.data.tf_random_seed)
         images, labels, input_initializers = _input(config, network, dataset)
-        output = _build(config, network, images, is_training=True)
-        loss = losses.losses(output, labels, options.label_smoothing)
-        global_step = tf.train.get_or_create_global_step()
-        samples = options.num_samples_per_epoch or (dataset and dataset.num_samples) or _SAMPLES_PER_EPOCH
-        rate = learning_rates.learning_rate(options, global_step, _batch_size(config), samples)
+        samples = config.step.num_samples_per_epoch or (dataset and dataset.num_samples) or _SAMPLES_PER_EPOCH
+        step = training(config, network, _split(images, labels, config.step.num_clones), samples, checkpoint)
         return Step(
             graph=graph,
-            operation=update_operation(loss.total, options, rate, global_step),
-            loss=loss.total,
+            operation=step.operation,
+            loss=step.loss,
             initializers=(tf.global_variables_initializer(), tf.local_variables_initializer(), *input_initializers),
-            multiply_adds=multiply_adds.count([output.logits, *output.aux_logits]),
+            multiply_adds=step.multiply_adds,
+            checkpoint=checkpoint,
         )
 
 
-def _inference_step(config: BenchmarkConfig, network: Network, dataset: Dataset | None, session_config: Any) -> Step:
+def _inference_step(
+    config: BenchmarkConfig,
+    network: Network,
+    dataset: Dataset | None,
+    session_config: Any,
+    checkpoint: Checkpoint | None,
+) -> Step:
     with tf.Graph().as_default(), tf.device('/cpu:0'):
         tf.set_random_seed(config.data.tf_random_seed)
         placeholder = tf.placeholder(tf.float32, _images_shape(config, network), 'images')
         output = _build(config, network, placeholder, is_training=False)
         count = multiply_adds.count([output.logits])
+        restored: set[str] = set()
+        if checkpoint is not None:
+            averages = config.step.moving_average_decay is not None
+            restored = checkpoints.restore(checkpoint, config.checkpoint, averages=averages)
         with tf.Session(config=session_config) as session:
-            session.run(tf.global_variables_initializer())
-            session.run(_like_trained(config.data.tf_random_seed))
+            with checkpoints.reading(checkpoint):
+                session.run(tf.global_variables_initializer())
+            session.run(_like_trained(config.data.tf_random_seed, restored))
             name = output.logits.op.name
             frozen = inference.fold_batch_norms(inference.freeze(session, name), name)
     with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
@@ -119,13 +210,14 @@ def _inference_step(config: BenchmarkConfig, network: Network, dataset: Dataset 
         )
 
 
-def _like_trained(seed: int) -> tf.Operation:
-    """Gives biases and means small random values, as a trained network has.
+def _like_trained(seed: int, restored: set[str]) -> tf.Operation:
+    """Gives biases and means that were not restored small random values, as a trained network has.
 
     They begin as zeros, whose addition grappler would remove: other operations would be timed than in real use.
     """
     ends = ('/biases', '/beta', '/moving_mean')
-    variables = [variable for variable in tf.global_variables() if variable.op.name.endswith(ends)]
+    begun = [variable for variable in tf.global_variables() if variable.op.name not in restored]
+    variables = [variable for variable in begun if variable.op.name.endswith(ends)]
     return tf.group(
         *(
             variable.assign(tf.random.stateless_uniform(variable.shape, [seed, index], -0.01, 0.01))
@@ -162,7 +254,7 @@ def _input(
 ) -> tuple[Tensor, Tensor, tuple[tf.Operation, ...]]:
     """Images in the data format, labels [N], and what to run before the first step."""
     shared: dict[str, Any] = {
-        'batch_size': _batch_size(config),
+        'batch_size': config.images_per_step,
         'image_size': config.network.image_size,
         'channels': network.channels,
         'data_format': config.network.data_format,
@@ -173,9 +265,10 @@ def _input(
         return images, labels, ()
     batches = pipeline.batches(
         dataset,
-        preprocessing=network.preprocessing,
+        preprocessing=config.preprocessing(),
         is_training=not config.step.forward_only,
         num_threads=config.data.datasets_num_private_threads or 1,
+        cache=config.data.cache_data,
         **shared,
     )
     iterator = tf.data.make_initializable_iterator(batches)
@@ -184,24 +277,27 @@ def _input(
     return images, labels, (iterator.initializer,)
 
 
+def _split(images: Tensor, labels: Tensor, clones: int) -> list[tuple[Tensor, Tensor]]:
+    """Each clone's part of a batch."""
+    if clones == 1:
+        return [(images, labels)]
+    return list(zip(tf.split(images, clones), tf.split(labels, clones), strict=True))
+
+
 def _images_shape(config: BenchmarkConfig, network: Network) -> list[int | None]:
     size, channels = config.network.image_size, network.channels
     spatial = [size, size]
     return [
-        _batch_size(config),
+        config.images_per_step,
         *([*spatial, channels] if config.network.data_format == 'NHWC' else [channels, *spatial]),
     ]
 
 
-def _batch_size(config: BenchmarkConfig) -> int:
-    assert config.network.batch_size is not None, 'a resolved configuration has a batch size'
-    return config.network.batch_size
-
-
 def prepare(step: Step, session: tf.Session) -> Callable[[], float | None]:
     """Initializes and gives the function that does one step and tells its loss, with nothing else fetched."""
-    for initializer in step.initializers:
-        session.run(initializer)
+    with checkpoints.reading(step.checkpoint):
+        for initializer in step.initializers:
+            session.run(initializer)
     if step.loss is None:
         return session.make_callable(step.operation)
     call = session.make_callable([step.operation, step.loss])

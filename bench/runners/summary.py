@@ -27,10 +27,12 @@ def _lines(record: Json) -> list[tuple[str, str]]:
     job = 'input alone' if data['input_only'] else 'inference' if step['forward_only'] else 'training'
     source = data['data_dir'] or 'synthetic images'
     size = network['image_size']
+    clones = f'{step["num_clones"]} clones of ' if step['num_clones'] > 1 else ''
+    batch = f'{clones}batch {network["batch_size"]} of {size}x{size}'
     lines = [
         (
             'run',
-            f'{network["model"]}, {job}, batch {network["batch_size"]} of {size}x{size}, {network["data_format"]}, '
+            f'{network["model"]}, {job}, {batch}, {network["data_format"]}, '
             f'{network["precision"]}{", XLA" if step["xla"] else ""}, {source}',
         )
     ]

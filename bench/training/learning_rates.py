@@ -9,13 +9,16 @@ import tensorflow.compat.v1 as tf
 from bench.options import StepOptions
 
 
-def learning_rate(options: StepOptions, global_step: Any, images_per_step: int, samples_per_epoch: int) -> Any:
+def learning_rate(options: StepOptions, global_step: Any, batch_size: int, samples_per_epoch: int) -> Any:
     """The learning rate of the step that is about to be done, a scalar.
 
     As in slim's train_image_classifier.py: exponential decay goes down in stairs, one every num_epochs_per_decay
-    epochs; polynomial decay is linear down to end_learning_rate.
+    epochs; polynomial decay is linear down to end_learning_rate. Epochs are those of one clone.
+
+    Args:
+      batch_size: images of one clone in a step.
     """
-    decay_steps = max(1, int(samples_per_epoch * options.num_epochs_per_decay / images_per_step))
+    decay_steps = max(1, int(samples_per_epoch * options.num_epochs_per_decay / batch_size))
     if options.learning_rate_decay_type == 'exponential':
         return tf.train.exponential_decay(
             options.learning_rate, global_step, decay_steps, options.learning_rate_decay_factor, staircase=True

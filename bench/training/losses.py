@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
@@ -22,6 +23,13 @@ class Losses:
     classification: Tensor
     regularization: Tensor
     total: Tensor
+
+    def without(self, penalties: Sequence[Tensor]) -> Tensor:
+        """The total without some of the regularization's terms, for gradients: its value is not computed."""
+        # Tensors are compared by name, as they do not compare by themselves.
+        left_out = {penalty.name for penalty in penalties}
+        collected = tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES)
+        return tf.add_n([self.classification, *(term for term in collected if term.name not in left_out)])
 
 
 def losses(output: Output, labels: Tensor, label_smoothing: float) -> Losses:
@@ -43,3 +51,11 @@ def losses(output: Output, labels: Tensor, label_smoothing: float) -> Losses:
         penalties = tf.get_collection(tf.GraphKeys.REGULARIZATION_LOSSES)
         regularization = tf.add_n(penalties) if penalties else tf.constant(0.0)
         return Losses(classification, regularization, tf.add(classification, regularization, name='total_loss'))
+
+
+def mean(clones: Sequence[Losses]) -> Losses:
+    """The loss of several clones: the mean of their labels' losses, and the weights' regularization once."""
+    if len(clones) == 1:
+        return clones[0]
+    classification = tf.add_n([clone.classification for clone in clones]) / len(clones)
+    return Losses(classification, clones[0].regularization, tf.add(classification, clones[0].regularization))

@@ -11,8 +11,9 @@ import tensorflow.compat.v1 as tf
 from published import weight
 
 from bench.config import BenchmarkConfig
-from bench.models import registry
+from bench.models import registry, weight_decay
 from bench.models.build import Output, build
+from bench.models.layers import Layers
 from bench.models.slim import slim
 from bench.options import StepOptions
 from bench.runners import inference
@@ -39,7 +40,7 @@ def numpy_gradient(w: np.ndarray, options: StepOptions) -> tuple[float, np.ndarr
 
 
 def numpy_training(options: StepOptions, rates: list[float]) -> tuple[list[float], np.ndarray, np.ndarray]:
-    """Losses before each update, the weights and their moving average at the end."""
+    """Losses before each update, the weights at the end and their moving average, which is a step behind."""
     w = WEIGHTS.astype(np.float64)
     average = w.copy()
     slow, second, seen = np.zeros_like(w), np.zeros_like(w), []
@@ -48,6 +49,9 @@ def numpy_training(options: StepOptions, rates: list[float]) -> tuple[list[float
     for step, rate in enumerate(rates):
         loss, g = numpy_gradient(w, options)
         seen.append(loss)
+        if options.moving_average_decay is not None:
+            decay = min(options.moving_average_decay, (1 + step) / (10 + step))
+            average = decay * average + (1 - decay) * w
         if options.optimizer == 'sgd':
             w = w - rate * g
         elif options.optimizer == 'momentum':
@@ -62,9 +66,6 @@ def numpy_training(options: StepOptions, rates: list[float]) -> tuple[list[float
             slow, second = b1 * slow + (1 - b1) * g, b2 * second + (1 - b2) * g**2
             corrected = rate * np.sqrt(1 - b2 ** (step + 1)) / (1 - b1 ** (step + 1))
             w = w - corrected * slow / (np.sqrt(second) + options.opt_epsilon)
-        if options.moving_average_decay is not None:
-            decay = min(options.moving_average_decay, (2 + step) / (11 + step))
-            average = decay * average + (1 - decay) * w
     return seen, w, average
 
 
@@ -72,6 +73,7 @@ def numpy_training(options: StepOptions, rates: list[float]) -> tuple[list[float
     ('options', 'rates'),
     [
         (StepOptions(optimizer='sgd', learning_rate=0.5, weight_decay=0.1), [0.5] * STEPS),
+        (StepOptions(optimizer='sgd', learning_rate=4.0, weight_decay=0.2), [4.0] * STEPS),
         (StepOptions(optimizer='sgd', learning_rate=0.5, gradient_clip=0.05), [0.5] * STEPS),
         (StepOptions(optimizer='momentum', learning_rate=0.3, label_smoothing=0.2), [0.3] * STEPS),
         (StepOptions(optimizer='rmsprop', learning_rate=0.1, opt_epsilon=0.5), [0.1] * STEPS),
@@ -90,14 +92,16 @@ def numpy_training(options: StepOptions, rates: list[float]) -> tuple[list[float
         ),
     ],
 )  # fmt: skip
-def test_training_follows_the_same_arithmetic_in_numpy(options: StepOptions, rates: list[float]) -> None:
+@pytest.mark.parametrize('regularizer', [weight_decay.l2, slim.l2_regularizer], ids=['ours', 'slim'])
+def test_training_follows_the_same_arithmetic_in_numpy(
+    options: StepOptions, rates: list[float], regularizer: Any
+) -> None:
     with tf.Graph().as_default():
-        regularizer = slim.l2_regularizer(options.weight_decay)
-        w = slim.model_variable('w', initializer=tf.constant(WEIGHTS), regularizer=regularizer)
+        w = slim.model_variable('w', initializer=tf.constant(WEIGHTS), regularizer=regularizer(options.weight_decay))
         loss = losses.losses(Output(tf.matmul(tf.constant(X), w), (), {}), tf.constant(LABELS), options.label_smoothing)
         global_step = tf.train.get_or_create_global_step()
-        rate = learning_rates.learning_rate(options, global_step, images_per_step=6, samples_per_epoch=12)
-        operation = steps.update_operation(loss.total, options, rate, global_step)
+        rate = learning_rates.learning_rate(options, global_step, batch_size=6, samples_per_epoch=12)
+        operation = steps.update_operation(loss, options, rate, global_step)
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
             seen = [session.run([loss.total, rate, operation])[:2] for _ in range(STEPS)]
@@ -149,6 +153,62 @@ def test_synthetic_labels_stay_so_that_the_loss_falls() -> None:
     assert seen[-1] < 0.5 * seen[0]  # type: ignore[operator]
 
 
+def trained(settings: BenchmarkConfig, count: int) -> dict[str, np.ndarray]:
+    """The model variables after some steps."""
+    step = steps.benchmark_step(settings, registry.get(settings.network.model), None, session_config())
+    with tf.Session(graph=step.graph, config=session_config()) as session:
+        call = steps.prepare(step, session)
+        for _ in range(count):
+            call()
+        with step.graph.as_default():
+            variables = slim.get_model_variables()
+        return {variable.op.name: session.run(variable) for variable in variables}
+
+
+def test_clones_learn_what_one_network_learns_of_all_their_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Layers, 'dropout', lambda self, x, keep_prob, scope='Dropout': x)
+    shared = {'model': 'lenet', 'learning_rate': 0.05, 'weight_decay': 0.01, 'optimizer': 'momentum'}
+    one, two = config(batch_size=8, **shared), config(batch_size=4, num_clones=2, **shared)
+    assert run_steps(one, 5) == pytest.approx(run_steps(two, 5), rel=1e-5)
+    wanted, got = trained(one, 5), trained(two, 5)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(got[name], value, rtol=1e-5, atol=1e-6)
+
+
+def test_batch_norms_statistics_are_those_of_the_first_clone() -> None:
+    settings = config(model='mobilenet_v1_025', batch_size=2, image_size=32, num_clones=2, weight_decay=0.0)
+    images = np.random.RandomState(5).uniform(-1, 1, (2, 2, 32, 32, 3)).astype(np.float32)
+    images[1] *= 3
+    with tf.Graph().as_default(), tf.Session() as session:
+        clones = [(tf.constant(each), tf.constant([1, 2])) for each in images]
+        step = steps.training(settings, registry.get('mobilenet_v1_025'), clones, samples_per_epoch=100)
+        names = {variable.op.name: variable for variable in tf.global_variables()}
+        weights = names['MobilenetV1/Conv2d_0/weights']
+        session.run(tf.global_variables_initializer())
+        first = tf.nn.conv2d(images[0], session.run(weights), 2, 'SAME')
+        mean = session.run(tf.reduce_mean(first, [0, 1, 2]))
+        session.run(step.operation)
+        moved = session.run(names['MobilenetV1/Conv2d_0/BatchNorm/moving_mean'])
+    np.testing.assert_allclose(moved, mean * (1 - 0.9997), rtol=1e-3, atol=1e-9)
+
+
+def test_only_trainable_scopes_are_trained() -> None:
+    settings = config(model='lenet', batch_size=4, trainable_scopes='LeNet/fc4, LeNet/conv1/b')
+    before, after = trained(settings, 0), trained(settings, 2)
+    changed = {name for name, value in before.items() if (after[name] != value).any()}
+    assert changed == {'LeNet/fc4/weights', 'LeNet/fc4/biases', 'LeNet/conv1/biases'}
+
+
+def test_the_global_step_has_slims_name_behind_drop_path_too() -> None:
+    settings = config(model='nasnet_cifar', batch_size=2)
+    with tf.Graph().as_default():
+        clones = [(tf.zeros([2, 32, 32, 3]), tf.constant([1, 2]))]
+        steps.training(settings, registry.get('nasnet_cifar'), clones, samples_per_epoch=100)
+        global_step = tf.train.get_global_step()
+        assert global_step is not None
+        assert global_step.op.name == 'global_step'
+
+
 def test_the_seed_decides_weights_and_images() -> None:
     first, again, other = (
         run_steps(config(model='cifarnet', batch_size=4, forward_only=True, tf_random_seed=seed), 1)[0]
@@ -185,6 +245,25 @@ def test_freezing_and_folding_change_no_prediction(model: str, data_format: str)
         with tf.Session(config=session_config()) as session:
             found = session.run(logits)
     assert np.abs(found - wanted).max() / wanted.std() < 1e-3
+
+
+def test_fully_connected_weights_are_frozen_as_matrices_and_give_the_same() -> None:
+    network = registry.get('alexnet_v2')
+    images = np.random.RandomState(3).uniform(-1, 1, (2, 224, 224, 3)).astype(np.float32)
+    with tf.Graph().as_default():
+        placeholder = tf.placeholder(tf.float32, images.shape, 'images')
+        output = build(network, placeholder)
+        with tf.Session(config=session_config()) as session:
+            session.run(tf.global_variables_initializer())
+            wanted = session.run(output.logits, {placeholder: images})
+            frozen = inference.freeze(session, output.logits.op.name)
+    matrices = {node.input[1] for node in frozen.node if node.op == 'MatMul'}
+    assert len(matrices) == 3
+    assert matrices <= {node.name for node in frozen.node if node.op == 'Const'}
+    with tf.Graph().as_default():
+        logits = inference.attach(frozen, 'images', tf.constant(images), output.logits.op.name)
+        with tf.Session(config=session_config()) as session:
+            np.testing.assert_allclose(session.run(logits), wanted, rtol=1e-4, atol=1e-4 * wanted.std())
 
 
 def test_inference_is_not_computed_once_and_for_all() -> None:
