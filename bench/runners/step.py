@@ -215,7 +215,7 @@ def _like_trained(seed: int, restored: set[str]) -> tf.Operation:
 
     They begin as zeros, whose addition grappler would remove: other operations would be timed than in real use.
     """
-    ends = ('/biases', '/beta', '/moving_mean')
+    ends = ('/biases', '/bias', '/beta', '/mean', '/moving_mean')
     begun = [variable for variable in tf.global_variables() if variable.op.name not in restored]
     variables = [variable for variable in begun if variable.op.name.endswith(ends)]
     return tf.group(

@@ -110,3 +110,9 @@ def test_a_pattern_finds_names_and_aliases() -> None:
     assert 'resnet_v1_50' in [network.name for network in registry.matching('resnet*')]
     assert [network.name for network in registry.matching('vgg16')] == ['vgg_16']
     assert registry.matching('nothing*') == []
+
+
+def test_a_network_of_keras_is_found_by_its_class() -> None:
+    assert registry.get('keras/ResNet50').name == 'keras/ResNet50'
+    with pytest.raises(UsageError, match='Did you mean keras/EfficientNetB0'):
+        registry.get('EfficientNetB0')
