@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from bench import errors
-from bench.data import downloads
+from bench.data import downloads, specifications
 from bench.data.convert import archives, layouts, shards
 from bench.data.convert.options import ConvertConfig
 from bench.data.convert.prepared import Prepared
 
 Array = Any
 
-_CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
+_CLASSES = specifications.get('cifar10').label_names or ()
 _BATCHES = {'train': tuple(f'data_batch_{number}' for number in range(1, 6)), 'test': ('test_batch',)}
 
 

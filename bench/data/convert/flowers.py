@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bench import errors
-from bench.data import tfrecord
+from bench.data import specifications, tfrecord
 from bench.data.convert import folder, sources
 from bench.data.convert.encoders import Jpeg
 from bench.data.convert.options import ConvertConfig
 from bench.data.convert.prepared import Prepared
 
-CLASSES = ('daisy', 'dandelion', 'roses', 'sunflowers', 'tulips')
+CLASSES = specifications.get('flowers').label_names or ()
 
 
 def prepare(config: ConvertConfig, files: Mapping[str, Path], unpacked: Path) -> Prepared:

@@ -26,6 +26,7 @@ from bench.data.convert.encoders import Jpeg
 from bench.data.convert.options import ConvertConfig
 from bench.data.convert.pictures import Members
 from bench.data.convert.prepared import Prepared
+from bench.data.progress import Progress
 
 Array = Any
 
@@ -56,7 +57,6 @@ def prepare(config: ConvertConfig, files: Mapping[str, Path], unpacked: Path) ->
         if archive not in files:
             print(f'{archive} is not in --source: {subset} is left out.')
             continue
-        print(f'listing {files[archive]}', flush=True)
         if subset == 'train':
             pictures, labels = _training(files[archive], synsets)
         else:
@@ -144,7 +144,7 @@ def _training(archive: Path, synsets: list[str]) -> tuple[Members, Array]:
     """The pictures of the tar of tars and their labels."""
     label_of = {synset: label for label, synset in enumerate(synsets, 1)}
     found = _Index()
-    with archive.open('rb', buffering=0) as file:
+    with archive.open('rb', buffering=0) as file, Progress(f'listing {archive.name}', 'pictures') as progress:
         for class_tar in archives.members(archive, file):
             synset, suffix = PurePosixPath(class_tar.name).stem, PurePosixPath(class_tar.name).suffix
             if not class_tar.isreg() and suffix != '.tar':
@@ -156,6 +156,7 @@ def _training(archive: Path, synsets: list[str]) -> tuple[Members, Array]:
                 )
             for member in archives.members(archive, file, class_tar):
                 found.add(member, label_of[synset])
+                progress.advance(1)
     return found.members(archive)
 
 

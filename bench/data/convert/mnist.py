@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from bench import errors
+from bench.data import specifications
 from bench.data.convert import layouts, shards
 from bench.data.convert.options import ConvertConfig
 from bench.data.convert.prepared import Prepared
 
 Array = Any
 
-_CLASSES = ('zero', 'one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine')
+_CLASSES = specifications.get('mnist').label_names or ()
 _PREFIXES = {'train': 'train', 'test': 't10k'}
 
 

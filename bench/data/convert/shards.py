@@ -144,10 +144,11 @@ def _write_shard(
         if len(broken) == before or len(broken) <= tolerated:
             place.keep(name, broken[before:])
     except (OSError, tf.errors.OpError) as error:
-        message = error.message if isinstance(error, tf.errors.OpError) else error.strerror
+        # TensorFlow's is the path, a semicolon and the system's words.
+        message = error.message.rpartition('; ')[2] if isinstance(error, tf.errors.OpError) else error.strerror
         raise errors.DataError(
-            f'{place.part(name)} cannot be written: {message}. The shards that are finished are kept: make room and '
-            'repeat the command, and it goes on after them.'
+            f'{place.part(name)} cannot be written: {message}. Finished shards are kept: when it can be, repeat the '
+            'command, and it goes on after them.'
         ) from error
     finally:
         place.part(name).unlink(missing_ok=True)
