@@ -14,7 +14,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from bench.models import gradients
+from bench.models import gradients, weight_decay
 from bench.models.slim import slim
 from bench.models.style import BatchNorm, Initializer, Style
 
@@ -227,7 +227,7 @@ class Layers:
         )
 
     def _regularizer(self, regularize: bool) -> Any:
-        return slim.l2_regularizer(self.weight_decay) if regularize and self.weight_decay else None
+        return weight_decay.l2(self.weight_decay) if regularize and self.weight_decay else None
 
     def _finish(self, x: Tensor, outputs: int, style: Style) -> Tensor:
         """Batch norm or biases, then the activation."""
