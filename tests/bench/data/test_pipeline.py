@@ -156,19 +156,21 @@ def made(dataset: Dataset, session: tf.Session, **options: Any) -> tuple[Any, An
     return iterator, iterator.get_next()
 
 
-@pytest.mark.parametrize(('done', 'begun'), [(0, False), (2, True), (7, False)])
+@pytest.mark.parametrize(
+    ('done', 'begun', 'cache'), [(0, False, None), (2, True, None), (7, False, None), (2, True, 'encoded')]
+)
 def test_a_restored_position_goes_on_with_the_same_batches(
-    dataset: Dataset, tmp_path: Path, done: int, begun: bool
+    dataset: Dataset, tmp_path: Path, done: int, begun: bool, cache: str | None
 ) -> None:
     path = str(tmp_path / 'position')
     with tf.Graph().as_default(), tf.Session() as session:
-        iterator, following = made(dataset, session)
+        iterator, following = made(dataset, session, cache=cache)
         for _ in range(done):
             session.run(following)
         tf.train.Saver([pipeline.position(iterator)]).save(session, path, write_meta_graph=False)
         wanted = [session.run(following) for _ in range(5)]
     with tf.Graph().as_default(), tf.Session() as session:
-        iterator, following = made(dataset, session)
+        iterator, following = made(dataset, session, cache=cache)
         if begun:
             session.run(following)
         tf.train.Saver([pipeline.position(iterator)]).restore(session, path)

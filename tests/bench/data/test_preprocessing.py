@@ -150,6 +150,32 @@ def test_scaled_decoding_is_no_farther_from_the_averaged_pixels_than_full_decodi
     assert ((scaled - averaged) ** 2).mean() < 0.5 * ((full - averaged) ** 2).mean()
 
 
+@pytest.mark.parametrize(('top', 'left', 'height', 'width'), [(0, 0, 98, 76), (36, 48, 62, 84), (32, 64, 64, 80)])
+def test_an_exact_window_has_the_very_pixels_of_the_whole_picture(top: int, left: int, height: int, width: int) -> None:
+    # Colours that change from pixel to pixel, at half the resolution of brightness: they are mixed with neighbours.
+    pixels = np.random.RandomState(0).randint(0, 256, [120, 150, 3]).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, 'JPEG', quality=90, subsampling=2)
+
+    def build() -> Any:
+        picture = pictures.Jpeg(tf.constant(file.getvalue()), 3, exact=True)
+        begin, extent = np.array([top, left], np.int32), np.array([height, width], np.int32)
+        return picture.window(begin, extent, 32), tf.io.decode_jpeg(file.getvalue(), channels=3)
+
+    found, whole = compute(build)
+    np.testing.assert_array_equal(found, whole[top : top + height, left : left + width])
+
+
+@pytest.mark.parametrize(('extent', 'ratio'), [((129, 390), 1), ((130, 390), 2), ((390, 259), 2), ((390, 260), 4)])
+def test_a_window_is_never_scaled_below_what_it_is_resized_to(extent: tuple[int, int], ratio: int) -> None:
+    least = 65
+    jpeg = (IMAGES / 'great_dane.jpg').read_bytes()
+    picture = pictures.Jpeg(jpeg, 3, exact=False)
+    found = compute(lambda: picture.window(tf.constant([0, 0]), tf.constant(extent), least))
+    assert found.shape == (extent[0] // ratio, extent[1] // ratio, 3)
+    assert min(found.shape[:2]) >= least
+
+
 @pytest.mark.parametrize(('top', 'left'), [(0, 0), (37, 51), (200, 301)])
 def test_a_training_window_shows_the_same_part_as_the_whole_picture(top: int, left: int) -> None:
     jpeg = (IMAGES / 'great_dane.jpg').read_bytes()
