@@ -424,7 +424,7 @@ def test_the_program_tells_the_number_of_classes_and_of_a_damaged_file(tmp_path:
 
 
 def test_a_run_that_is_stopped_while_it_unpacks_leaves_no_files(tmp_path: Path) -> None:
-    archive = pack(tmp_path / 'large.tar.gz', {'large.ckpt': bytes(300_000_000)})
+    archive = pack(tmp_path / 'large.tar.gz', {'large.ckpt': bytes(100_000_000)})
     temporary = tmp_path / 'temporary'
     temporary.mkdir()
     words = [sys.executable, str(ROOT / 'run_benchmark.py'), '--model=lenet', f'--checkpoint_path={archive}']

@@ -87,7 +87,7 @@ def _errors(got: dict[str, float], wanted: np.ndarray, names: list[str]) -> np.n
 @pytest.mark.parametrize(
     ('case', 'every_loss', 'median_norm', 'most_norms', 'every_norm'),
     [
-        ('inception_v3-adam-finetune', 1e-5, 1e-5, 1e-4, 1e-4),
+        pytest.param('inception_v3-adam-finetune', 1e-5, 1e-5, 1e-4, 1e-4, marks=pytest.mark.slow),
         ('mobilenet_v2-rmsprop-2clones', 0.05, 5e-4, 0.03, 0.5),
         pytest.param('resnet_v1_50-momentum', 0.15, 5e-4, 0.03, 0.5, marks=pytest.mark.slow),
     ],
