@@ -145,7 +145,7 @@ class ConvertConfig:
                 f'--dataset_dir={out} holds {earlier.get("dataset_name")}, converted with another {flags}. '
                 'Name an empty folder, or delete what this one holds.'
             ]
-        if workplace.is_unfinished(out):
+        if workplace.was_placing(out):
             return []
         present = layouts.converted(out)
         return [f'--dataset_dir={out} holds {present[0]} already. Name an empty folder.'] if present else []

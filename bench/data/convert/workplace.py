@@ -7,6 +7,7 @@ itself, where no program takes half a dataset for a whole one. Knows nothing of 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -22,13 +23,14 @@ from bench.data.datasets import LABELS_FILE
 
 _FOLDER = '.unfinished'
 _PLAN = 'plan.json'
+_PLACING = 'placing'
 _PART = '.part'
 _LEFT_OUT = '.left_out'
 
 
-def is_unfinished(out: Path) -> bool:
-    """Whether a folder holds a conversion that was stopped."""
-    return (out / _FOLDER / _PLAN).is_file()
+def was_placing(out: Path) -> bool:
+    """Whether a conversion was stopped while its shards went to their place, so that shards in the folder are its."""
+    return bool(_plan(out).get(_PLACING))
 
 
 def sweep(out: Path) -> None:
@@ -51,6 +53,7 @@ class Workplace:
         self._out = out
         self._folder = out / _FOLDER
         self._missing = [path for path in (out, *out.parents) if not path.exists()]
+        self._plan: dict[str, Any] = {}
         self.unpacked = self._folder / 'source.tar'
         self.downloads = self._folder / 'downloads'
 
@@ -58,15 +61,19 @@ class Workplace:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self._folder, os.O_RDONLY)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._lock)
-            raise errors.DataError(
-                f'--dataset_dir={self._out}: another conversion is writing to it. Wait for it, or name another folder.'
-            ) from error
         except OSError as error:
             self._remove_made()
             raise errors.DataError(f'--dataset_dir={self._out} cannot be written: {error.strerror}.') from error
+        # Some network file systems have no locks: without one, it is up to the user not to convert twice at once.
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                os.close(self._lock)
+                raise errors.DataError(
+                    f'--dataset_dir={self._out}: another conversion is writing to it. Wait for it, or name another '
+                    'folder.'
+                ) from error
         return self
 
     def __exit__(
@@ -74,10 +81,9 @@ class Workplace:
     ) -> None:
         if self._folder.is_dir():
             self.unpacked.unlink(missing_ok=True)
-            plan = self._plan()
-            names = plan['shards'] if plan else []
+            self._plan = _plan(self._out)
             downloaded = self.downloads.is_dir() and any(self.downloads.iterdir())
-            if not downloaded and not any(self.is_done(name) for name in names):
+            if not downloaded and not any(self.is_done(name) for name in self._plan.get('shards', ())):
                 shutil.rmtree(self._folder)
                 self._remove_made()
         os.close(self._lock)
@@ -90,23 +96,25 @@ class Workplace:
 
     def begin(self, shards: Sequence[str], fingerprint: str) -> bool:
         """Starts a conversion or takes up the one that was stopped; tells whether shards of another were dropped."""
-        plan = {'fingerprint': fingerprint, 'shards': list(shards)}
-        earlier = self._plan()
+        earlier = _plan(self._out)
+        self._plan = {'fingerprint': fingerprint, 'shards': list(shards), _PLACING: bool(earlier.get(_PLACING))}
         dropped = False
-        if earlier and earlier != plan:
-            for name in [*earlier['shards'], LABELS_FILE]:
-                for path in (self._folder / name, self._folder / f'{name}{_LEFT_OUT}', self._out / name):
-                    dropped |= path.exists()
-                    path.unlink(missing_ok=True)
+        if earlier and earlier != self._plan:
+            folders = [self._folder, self._out] if earlier.get(_PLACING) else [self._folder]
+            names = [*earlier['shards'], *(f'{name}{_LEFT_OUT}' for name in earlier['shards']), LABELS_FILE]
+            for path in (folder / name for folder in folders for name in names):
+                dropped |= path.exists()
+                path.unlink(missing_ok=True)
+            self._plan[_PLACING] = False
         for path in self._folder.glob(f'*{_PART}'):
             path.unlink()
-        if earlier != plan:
-            self._write(_PLAN, json.dumps(plan))
+        self._write(_PLAN, json.dumps(self._plan))
         return dropped
 
     def is_done(self, shard: str) -> bool:
         """Whether a shard is finished."""
-        return (self._folder / shard).is_file() or (self._out / shard).is_file()
+        placed = self._plan.get(_PLACING) and (self._out / shard).is_file()
+        return bool(placed) or (self._folder / shard).is_file()
 
     def part(self, shard: str) -> Path:
         """Where to write a shard."""
@@ -125,6 +133,7 @@ class Workplace:
 
     def finish(self, shards: Sequence[str], labels: Sequence[str], content: dict[str, Any]) -> None:
         """Puts shards, labels.txt and, last of all, the report in their place."""
+        self._write(_PLAN, json.dumps({**self._plan, _PLACING: True}))
         for shard in shards:
             if (self._folder / shard).is_file():
                 (self._folder / shard).replace(self._out / shard)
@@ -133,13 +142,15 @@ class Workplace:
         report.write(self._out, content)
         shutil.rmtree(self._folder)
 
-    def _plan(self) -> dict[str, Any] | None:
-        try:
-            return json.loads((self._folder / _PLAN).read_text(encoding='utf-8'))
-        except (OSError, ValueError):
-            return None
-
     def _write(self, name: str, text: str) -> None:
         path = self._folder / f'{name}{_PART}'
         path.write_text(text, encoding='utf-8')
         path.replace(self._folder / name)
+
+
+def _plan(out: Path) -> dict[str, Any]:
+    """What the conversion in a folder is known by; empty where there is none."""
+    try:
+        return json.loads((out / _FOLDER / _PLAN).read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return {}

@@ -148,6 +148,25 @@ def test_shards_of_a_stopped_conversion_with_other_flags_are_not_mixed_in(
     assert 'starting anew' in capsys.readouterr().out
 
 
+def test_files_that_came_to_the_folder_while_a_conversion_was_stopped_are_not_touched(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / 'out'
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(workplace.Workplace, 'finish', stop)
+        command.run(config(source, out, num_shards=8), [])
+    assert len(finished(out)) == 9
+    (out / 'train-00000-of-00008').write_text('of someone else')
+    for seed in (0, 1):
+        settings = config(source, out, num_shards=8, seed=seed)
+        (told,) = settings.problems(capabilities.detect)
+        assert 'holds train-00000-of-00008 already' in told
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(workplace.Workplace, 'finish', stop)
+            command.run(settings, [])
+        assert (out / 'train-00000-of-00008').read_text() == 'of someone else'
+
+
 def test_a_repeated_conversion_does_nothing_and_needs_no_source(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
