@@ -1,16 +1,26 @@
-"""Networks in float64: what float32 would compute if it did not round. Slow, and NHWC only."""
+"""Networks in other forms, for comparison: in float64, which is what float32 would compute if it did not round (slow,
+and NHWC only), and with smooth activations, whose gradients do not jump where rounding moves a unit over an edge.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from bench.models.layers import Layers
 from bench.models.registry import Network
-from bench.models.style import BatchNorm
+from bench.models.style import BatchNorm, Style
 
 Tensor = Any
+
+_SMOOTH = {
+    'relu': tf.nn.softplus,
+    'relu6': lambda x: tf.nn.softplus(x) - tf.nn.softplus(x - 6.0),
+    'hard_swish': lambda x: x * tf.sigmoid(x),
+    'hard_sigmoid': tf.sigmoid,
+}
 
 
 class ExactLayers(Layers):
@@ -35,6 +45,18 @@ class ExactLayers(Layers):
         channels = self.channels(x)
         total = tf.add_n([square[..., start : start + channels] for start in range(2 * depth_radius + 1)])
         return x / (bias + alpha * total) ** beta
+
+
+class SmoothLayers(Layers):
+    """Layers, with activations like the network's own but smooth."""
+
+    def relu(self, x: Tensor) -> Tensor:
+        """log(1 + exp(x))."""
+        return tf.nn.softplus(x)
+
+    def _finish(self, x: Tensor, outputs: int, style: Style) -> Tensor:
+        x = super()._finish(x, outputs, dataclasses.replace(style, activation=None))
+        return _SMOOTH[style.activation](x) if style.activation else x
 
 
 def build(network: Network, images: Tensor, *, is_training: bool) -> ExactLayers:

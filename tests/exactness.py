@@ -53,6 +53,7 @@ class Exactness:
       step_true: the same of NHWC.
       gradient: NCHW against NHWC.
       gradient_true: of NHWC.
+      gradient_smooth: NCHW against NHWC, with smooth activations in both.
       bf16: NHWC logits in bfloat16 against float32.
       bf16_rounding: NHWC logits in float32 of weights and images that were rounded to bfloat16, against unrounded.
     """
@@ -70,6 +71,7 @@ class Exactness:
     step_true: float
     gradient: float | None
     gradient_true: float
+    gradient_smooth: float | None
     bf16: float | None
     bf16_rounding: float
 
@@ -93,12 +95,15 @@ def measure(name: str) -> Exactness:
         if can.onednn:
             training['NCHW'] = _build(network, images, 'NCHW', is_training=True)
         moments = {key: tf.stack([tf.reduce_mean(x), tf.math.reduce_std(x)]) for key, x in nhwc.end_points.items()}
-        logits, end_points = session.run([nhwc.logits, moments], feed)
+        # Not in one run: an end point that is wanted is not fused with the operation after it.
+        logits, end_points = session.run(nhwc.logits, feed), session.run(moments, feed)
         true = session.run(exact.build(network, images, is_training=False).end_points['logits'], feed)
         other = session.run(nchw.logits, feed) if can.onednn else None
         losses = [_loss(output.logits, output.aux_logits) for output in training.values()]
         layers = exact.build(network, images, is_training=True)
         steps = _gradients(session, [*losses, _loss(layers.end_points['logits'], layers.aux_logits)], feed)
+        smooth = [_smooth_loss(network, images, layout) for layout in training]
+        steps['gradient_smooth'] = _gradients(session, smooth, feed)['gradient_true'] if can.onednn else None
         rounded = {key: _rounded(value) if _is_rounded(key) else value for key, value in values.items()}
         _load(session, rounded)
         of_rounded = session.run(nhwc.logits, {images: _rounded(feeds)})
@@ -155,7 +160,7 @@ def _load(session: Any, values: Values) -> None:
 
 
 def _gradients(session: Any, losses: list[Any], feed: dict[Any, np.ndarray]) -> dict[str, Any]:
-    """The fields of Exactness that are about gradients, of losses in NHWC, in NCHW (not everywhere), in float64."""
+    """The first loss's gradient against the last one's (fields `_true`), and against that of one between, if any."""
     trained = tf.trainable_variables()
     seen = [session.run(tf.gradients(loss, trained), feed) for loss in losses]
     norms = [float(np.linalg.norm(weight)) for weight in session.run(trained)]
@@ -177,6 +182,13 @@ def _loss(logits: Any, aux_logits: Any) -> Any:
             for weight, one in zip(weights, (logits, *aux_logits), strict=True)
         ]
     )
+
+
+def _smooth_loss(network: registry.Network, images: Any, layout: str) -> Any:
+    layers = exact.SmoothLayers(data_format=layout, is_training=True, dropout_keep_prob=1.0)
+    with tf.variable_scope(tf.get_variable_scope(), reuse=tf.AUTO_REUSE):
+        logits = network.build(layers, images if layout == 'NHWC' else tf.transpose(images, [0, 3, 1, 2]))
+    return _loss(logits, layers.aux_logits)
 
 
 def _is_rounded(variable: str) -> bool:

@@ -3,8 +3,8 @@
     .venv/bin/python tools/network_table.py [PATTERN ...]
 
 Networks that match a pattern are measured (default: all), those with the least work first, each in a process of its
-own, which gives its memory back. Networks that are in networks_exactness.jsonl already are not measured again: delete
-their lines to have that done. The tests hold the same numbers to their limits: tests/bench/models/test_networks.py.
+own, which gives its memory back. What networks_exactness.jsonl has in full already is not measured again: delete its
+lines to have that done. The tests hold the same numbers to their limits: tests/bench/models/test_networks.py.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ _COLUMNS = {
     'step': 'weights after a step, NCHW, NHWC',
     'gradient': 'gradient NCHW, NHWC',
     'gradient_true': 'gradient NHWC, float64',
+    'gradient_smooth': 'gradient NCHW, NHWC, smooth',
     'bf16': 'logits bf16, float32',
     'bf16_rounding': 'logits of rounded weights, unrounded',
 }
@@ -56,7 +57,7 @@ with; 0 to 1e-6 is float32's rounding of one operation.
 - gradient: the norm of the difference of whole gradients as a part of the gradient's norm. It is larger than that of
   logits: where rounding puts a unit on the other side of its ReLU's edge, whole paths enter or leave the gradient, and
   batch norm of two images divides by small deviations. The column beside it says what that is without any change of
-  layout: NHWC in float32 against float64.
+  layout: NHWC in float32 against float64. `smooth` is with activations that have no edge (softplus for ReLU).
 - bf16: float32 variables, computed with TensorFlow's mixed precision of bfloat16. The column beside it says what that
   rounding alone does, as float32 computes it from weights and images that were rounded to bfloat16 once. Random weights
   magnify rounding from layer to layer, and batch norm, which divides by small deviations, most.
@@ -67,7 +68,8 @@ with; 0 to 1e-6 is float32's rounding of one operation.
 def main(patterns: list[str]) -> None:
     """Measures what is missing and writes the table."""
     for network in sorted(registry.all_networks(), key=lambda network: network.multiply_adds or 0):
-        if network.name in _rows() or not any(fnmatch.fnmatchcase(network.name, pattern) for pattern in patterns):
+        complete = set(_COLUMNS) <= set(_rows().get(network.name, {}))
+        if complete or not any(fnmatch.fnmatchcase(network.name, pattern) for pattern in patterns):
             continue
         print(network.name, flush=True)
         process = subprocess.run(
@@ -95,7 +97,7 @@ def _write(rows: dict[str, dict[str, Any]]) -> None:
     lines = [f'| network | variables | {" | ".join(_COLUMNS.values())} |', '|---' * (len(_COLUMNS) + 2) + '|']
     for name, row in sorted(rows.items()):
         variables = f'{row["variables"]} {"equal" if row["variables_equal"] else "DIFFERENT"}'
-        lines.append(f'| {name} | {variables} | {" | ".join(_number(row[key]) for key in _COLUMNS)} |')
+        lines.append(f'| {name} | {variables} | {" | ".join(_number(row, key) for key in _COLUMNS)} |')
     missing = sorted({network.name for network in registry.all_networks()} - set(rows))
     if missing:
         lines += ['', f'Not measured yet: {", ".join(missing)}.']
@@ -104,8 +106,10 @@ def _write(rows: dict[str, dict[str, Any]]) -> None:
     temporary.replace(_TABLE)
 
 
-def _number(value: float | None) -> str:
-    return 'none published' if value is None else f'{value:.1e}'
+def _number(row: dict[str, Any], column: str) -> str:
+    if column not in row:
+        return 'not measured yet'
+    return 'none published' if row[column] is None else f'{row[column]:.1e}'
 
 
 if __name__ == '__main__':
