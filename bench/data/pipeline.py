@@ -39,6 +39,9 @@ _PREFETCHED = 2
 # Of a file that are read at once: TensorFlow's own number.
 _READ_BYTES = 256 * 1024
 
+# No Python `if` depends on a tensor here, so that AutoGraph has nothing to rewrite.
+_as_written = tf.autograph.experimental.do_not_convert
+
 # What a session raises where reading fails: TensorFlow quotes a record that it cannot parse, which may be no text.
 ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 
@@ -136,11 +139,13 @@ class _Work:
         """Whether pixels are changed in whole batches."""
         return self.data_format == 'NCHW' or (self.distorting is not None and self.distorting.CHANCES > 0)
 
+    @_as_written
     def decode(self, record: Tensor) -> tuple[Tensor, Tensor]:
         """A record's whole picture and label."""
         picture, label = self._picture(record)
         return picture.whole(), label
 
+    @_as_written
     def crop(self, index: Tensor, element: Any) -> tuple[Tensor, Tensor]:
         """The image and the label of an element, a record or what `decode` made of it, at a place in the stream."""
         picture: pictures.Picture
@@ -157,6 +162,7 @@ class _Work:
             image = seen.crop_evaluation(picture, self.image_size, resize)
         return image if self.by_batch else self.family.normalize(image[tf.newaxis])[0], label
 
+    @_as_written
     def finish(self, index: Tensor, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """A batch as the network takes it."""
         images, labels = batch
@@ -238,6 +244,7 @@ def _segments(dataset: Dataset, worker: int, workers: int) -> list[tuple[str, in
     return [segment for segment in found if segment[2]]
 
 
+@_as_written
 def _read(file: Tensor, offset: Tensor, count: Tensor) -> Any:
     """A segment's records."""
     # tf.data.TFRecordDataset has no offset.
