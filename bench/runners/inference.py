@@ -7,6 +7,7 @@ takes half a minute for ResNet-50, and forgets the layout of the biases in NCHW.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -37,15 +38,17 @@ def _reshape_constants(graph_def: tf.GraphDef) -> None:
         source, shape = (nodes.get(name) for name in node.input)
         if source is None or shape is None or source.op != 'Const' or shape.op != 'Const':
             continue
-        sizes = tf.make_ndarray(shape.attr['value'].tensor)
-        dimensions = [dimension.size for dimension in source.attr['value'].tensor.tensor_shape.dim]
-        sizes[sizes < 0] = np.prod(dimensions, dtype=np.int64) // max(1, abs(np.prod(sizes, dtype=np.int64)))
+        sizes = [int(size) for size in tf.make_ndarray(shape.attr['value'].tensor)]
+        elements = math.prod(dimension.size for dimension in source.attr['value'].tensor.tensor_shape.dim)
+        rest = math.prod(size for size in sizes if size >= 0)
         node.op = 'Const'
         del node.input[:]
         node.attr.clear()
         for name in ('dtype', 'value'):
             node.attr[name].CopyFrom(source.attr[name])
-        node.attr['value'].tensor.tensor_shape.CopyFrom(tf.TensorShape(sizes).as_proto())
+        node.attr['value'].tensor.tensor_shape.CopyFrom(
+            tf.TensorShape([elements // rest if size < 0 else size for size in sizes]).as_proto()
+        )
 
 
 def fold_batch_norms(graph_def: tf.GraphDef, output: str) -> tf.GraphDef:

@@ -8,6 +8,7 @@ labels of `_batch(k, i)`.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from published import weight
 
 from bench import flags
 from bench.config import BenchmarkConfig
-from bench.models import registry
+from bench.machine import capabilities, cpu
+from bench.models import gradients, registry
 from bench.models.layers import Layers
 from bench.models.slim import slim
 from bench.runners import session as sessions
@@ -80,38 +82,55 @@ def _errors(got: dict[str, float], wanted: np.ndarray, names: list[str]) -> np.n
     return np.array([abs(got[name] - norm) / norm for name, (norm, _) in zip(names, wanted, strict=True)])
 
 
-# Batches of four and these learning rates are chaotic: conv1's weights double in six steps of ResNet. Rounding alone
-# (ONEDNN_MAX_CPU_ISA=AVX2, or no oneDNN) moves later losses by up to 9 % there and by 2 % in MobileNet, a few norms of
-# offsets and means by up to 29 %, and a tenth of all norms by over 1.8 % at most; the median norm moves by 0.03 %. The
-# fine-tuned network is not chaotic, for all but its last layers stays as it is.
+def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operations of the published networks, in place of the faster ones with the same values: rounding counts here.
+
+    Batches of four and these learning rates are chaotic: conv1's weights double in six steps of ResNet, and another
+    instruction set (ONEDNN_MAX_CPU_ISA=AVX2) moves later losses by up to 9 %.
+    """
+    monkeypatch.setattr(Layers, 'dropout', lambda self, x, keep_prob, scope='Dropout': x)
+    for name in ('of_pointwise', 'of_dense'):
+        monkeypatch.setattr(gradients, name, contextlib.nullcontext)
+    monkeypatch.setattr(
+        Layers,
+        'full_conv',
+        lambda self, x, outputs, size, scope, **changes: self.conv(x, outputs, size, scope, padding='VALID', **changes),
+    )
+    monkeypatch.setattr(
+        Layers,
+        'global_pool',
+        lambda self, x, scope: tf.nn.avg_pool2d(x, self._per_axis(*self.map_size(x), 1), 1, 'VALID', name=scope),
+    )
+
+
 @pytest.mark.parametrize(
-    ('case', 'every_loss', 'median_norm', 'most_norms', 'every_norm'),
+    'case',
     [
-        pytest.param('inception_v3-adam-finetune', 1e-5, 1e-5, 1e-4, 1e-4, marks=pytest.mark.slow),
-        ('mobilenet_v2-rmsprop-2clones', 0.05, 5e-4, 0.03, 0.5),
-        pytest.param('resnet_v1_50-momentum', 0.15, 5e-4, 0.03, 0.5, marks=pytest.mark.slow),
+        pytest.param('inception_v3-adam-finetune', marks=pytest.mark.slow),
+        'mobilenet_v2-rmsprop-2clones',
+        pytest.param('resnet_v1_50-momentum', marks=pytest.mark.slow),
     ],
 )
-def test_the_published_training_loop_is_followed(
-    case: str,
-    every_loss: float,
-    median_norm: float,
-    most_norms: float,
-    every_norm: float,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Layers, 'dropout', lambda self, x, keep_prob, scope='Dropout': x)
+def test_the_published_training_loop_is_followed(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _plain(monkeypatch)
     losses, rates, norms, averages = _train(case)
     np.testing.assert_allclose(rates, _NUMBERS[f'{case}/learning_rates'], rtol=1e-6)
-    np.testing.assert_allclose(losses[0], _NUMBERS[f'{case}/losses'][0], rtol=1e-4)
-    np.testing.assert_allclose(losses, _NUMBERS[f'{case}/losses'], rtol=every_loss)
+    np.testing.assert_allclose(losses[:2], _NUMBERS[f'{case}/losses'][:2], rtol=1e-4)
     names = str(_NUMBERS[f'{case}/names']).split('\n')
     errors = [_errors(norms, _NUMBERS[f'{case}/variables'], names)]
     if f'{case}/averages' in _NUMBERS.files:
         errors.append(_errors(averages, _NUMBERS[f'{case}/averages'], names))
     else:
         assert averages == {}
-    for each in errors:
-        assert np.median(each) < median_norm
-        assert np.quantile(each, 0.9) < most_norms
-        assert each.max() < every_norm
+    if _rounds_as_published():
+        np.testing.assert_allclose(losses, _NUMBERS[f'{case}/losses'], rtol=1e-5)
+        assert max(each.max() for each in errors) < 1e-4
+    else:
+        np.testing.assert_allclose(losses, _NUMBERS[f'{case}/losses'], rtol=0.15)
+        assert max(np.median(each) for each in errors) < 5e-4
+        assert max(np.quantile(each, 0.9) for each in errors) < 0.03
+
+
+def _rounds_as_published() -> bool:
+    """Whether this is the kind of processor, with oneDNN, that the published numbers were computed on."""
+    return capabilities.detect().onednn and 'AMD' in cpu.facts()['model'] and 'avx512f' in cpu.flags()
