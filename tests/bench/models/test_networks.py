@@ -169,8 +169,8 @@ def test_a_step_of_gradient_descent_leaves_the_same_weights_in_both_layouts(name
 def test_both_layouts_have_the_same_gradient(name: str) -> None:
     seen = _measured(name)
     assert seen.gradient is not None and seen.gradient < max(1e-2, 3 * seen.gradient_true)
-    # Rounding puts a few units on the other side of their ReLU's edge, which takes whole paths out of the gradient: 3e-2
-    # of it in many networks, 0.27 in inception_v4.
+    # Rounding puts a few units on the other side of their ReLU's edge, which takes whole paths out of the gradient:
+    # 3e-2 of it in many networks, 0.27 in inception_v4.
     assert seen.gradient_true < 0.5
 
 
