@@ -2,7 +2,7 @@
 
 The limits are 1e-3 for logits and for weights after a step, 1e-2 for gradients, 5e-2 for bfloat16. Where rounding alone
 moves a network by more than a third of that, three or four times as far as rounding moves it is the limit: networks
-magnify rounding with these random weights, and no implementation in that precision could do better.
+magnify rounding with these random weights.
 """
 
 from __future__ import annotations
