@@ -119,7 +119,7 @@ def _network(net: Layers, images: Any, name: str) -> Any:
     """
     import tensorflow.compat.v1 as tf
 
-    from bench.models.slim import slim
+    from bench.models import weight_decay
 
     if tf.get_variable_scope().reuse:
         raise UsageError([f'--num_clones: the networks of Keras share no variables, so keras/{name} has no clones.'])
@@ -147,7 +147,7 @@ def _network(net: Layers, images: Any, name: str) -> Any:
             tf.add_to_collection(tf.GraphKeys.MODEL_VARIABLES, variable)
     for variable in model.trainable_weights:
         if net.weight_decay and variable.op.name.endswith(('/kernel', '/pointwise_kernel')):
-            tf.add_to_collection(tf.GraphKeys.REGULARIZATION_LOSSES, slim.l2_regularizer(net.weight_decay)(variable))
+            tf.add_to_collection(tf.GraphKeys.REGULARIZATION_LOSSES, weight_decay.l2(net.weight_decay)(variable))
     for update in model.updates:
         tf.add_to_collection(tf.GraphKeys.UPDATE_OPS, update)
     for layer in model.layers:
