@@ -1,6 +1,8 @@
 # What people type. Every target that needs .venv sets it up first, which does nothing where it is up to date.
 
 python := .venv/bin/python
+# A file of tests at a time to each process: tests of a file share what takes long to compute.
+several := -n auto --maxprocesses=4 --dist=loadfile
 
 .PHONY: help setup benchmark test test-all lint clean
 
@@ -21,7 +23,7 @@ benchmark: setup
 	$(python) run_benchmark.py --model=vgg_16
 
 test: setup
-	$(python) -m pytest -m 'not slow and not container'
+	$(python) -m pytest $(several) -m 'not slow and not container'
 
 test-all: setup
 	$(python) -m pytest

@@ -397,4 +397,8 @@ def test_ci_stops_at_the_linters_where_they_find_something(machine: Machine) -> 
     process = machine.start(str(machine.clone / '.ci/run'))
     process.communicate(timeout=60)
     assert process.returncode == 0
-    assert machine.calls() == ['-m ruff check .', '-m mypy', '-m pytest -m not slow and not container']
+    assert machine.calls() == [
+        '-m ruff check .',
+        '-m mypy',
+        '-m pytest -n auto --maxprocesses=4 --dist=loadfile -m not slow and not container',
+    ]

@@ -199,6 +199,7 @@ def test_only_trainable_scopes_are_trained() -> None:
     assert changed == {'LeNet/fc4/weights', 'LeNet/fc4/biases', 'LeNet/conv1/biases'}
 
 
+@pytest.mark.slow
 def test_the_global_step_has_slims_name_behind_drop_path_too() -> None:
     settings = config(model='nasnet_cifar', batch_size=2)
     with tf.Graph().as_default():
