@@ -38,7 +38,7 @@ def _errors(got: dict[str, float], wanted: np.ndarray, names: list[str]) -> np.n
     ],
 )
 def test_the_published_training_loop_is_followed(case: str) -> None:
-    words = [sys.executable, _ROOT / 'tests' / 'trajectories.py', case]
+    words = [sys.executable, str(_ROOT / 'tests' / 'trajectories.py'), case]
     path = {**os.environ, 'PYTHONPATH': str(_ROOT)}
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=path)
     assert done.returncode == 0, done.stderr
