@@ -172,8 +172,8 @@ class BenchmarkConfig:
         if wrong:
             return found + wrong
         dataset = datasets.load(data.data_name, data.data_subset, Path(data.data_dir), data.labels_offset)
-        if not data.skip_bad_records:
-            found += datasets.damage(dataset)
+        # Records that are lost cannot be left out one by one: --skip_bad_records is for those that are there.
+        found += datasets.damage(dataset)
         if data.cache_data is not None:
             found += cache.problems(dataset, data.cache_data, self._channels())
         classes, needed = self.network.num_classes, dataset.num_outputs

@@ -16,6 +16,9 @@ class Screen:
     """Lines go to standard output, or to standard error where standard output belongs to JSON.
 
     Used as a context manager, so that the terminal is left as it was found.
+
+    Attributes:
+      lost_lines: some could not be written, for another reason than that nobody reads them any more.
     """
 
     def __init__(self, *, to_stderr: bool = False) -> None:
@@ -23,6 +26,7 @@ class Screen:
         self._live: Any = None
         self._plain: Any = None
         self._drawn = 0.0
+        self.lost_lines = False
 
     def __enter__(self) -> Screen:
         if self._stream.isatty():
@@ -52,6 +56,7 @@ class Screen:
             except OSError as error:
                 # Whoever read the lines (`head`) went away, or the disk is full: the run and its record go on.
                 if not isinstance(error, BrokenPipeError):
+                    self.lost_lines = True
                     print(f'error: standard output: {error.strerror}. The run goes on without it.', file=sys.stderr)
                 nowhere = open(os.devnull, 'w')  # noqa: PTH123, SIM115  (stays open as long as the process)
                 os.dup2(nowhere.fileno(), self._stream.fileno())

@@ -29,7 +29,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
       words: of the command line, for the record.
 
     Returns:
-      The exit status: 0, or 1 where the run was interrupted.
+      The exit status: 0, or 1 where the run was interrupted or its lines could not be written.
 
     Raises:
       BenchError: the run failed; what was measured until then is in a record.
@@ -66,7 +66,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         print(record.dumps(written), end='')
     if failures:
         raise BenchError(' '.join(failures))
-    return 1 if written['ended']['status'] == 'interrupted' else 0
+    return 1 if written['ended']['status'] == 'interrupted' or screen.lost_lines else 0
 
 
 def _record(

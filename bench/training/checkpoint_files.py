@@ -103,8 +103,10 @@ def _newest(folder: Path) -> str:
     state = folder / 'checkpoint'
     if state.is_file():
         named = re.search(r'^model_checkpoint_path: "(.+)"$', state.read_text(errors='replace'), re.MULTILINE)
-        # An absolute name is that of the folder in which it was written, which may have been moved since.
-        candidates = (folder / named[1], folder / Path(named[1]).name) if named else ()
+        # An absolute name is that of the folder in which it was written, of which this one may be a copy.
+        candidates = [folder / named[1], folder / Path(named[1]).name] if named else []
+        if named and Path(named[1]).is_absolute():
+            candidates.reverse()
         for candidate in candidates:
             if _exists(candidate):
                 return str(candidate)

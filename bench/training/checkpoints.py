@@ -80,8 +80,14 @@ def _shapes(checkpoint: Checkpoint) -> dict[str, list[int]]:
     return shapes
 
 
+_WHERE = ('Graph execution error', 'Detected at node', 'Node:', 'Original stack trace')
+
+
 def _unreadable(checkpoint: Checkpoint, error: Exception) -> DataError:
-    reason = str(getattr(error, 'message', error)).partition('\n')[0].replace(checkpoint.prefix, checkpoint.path)
+    # TensorFlow tells first where in Python the operation was made: indented lines, and lines that end in a colon.
+    lines = str(getattr(error, 'message', error)).splitlines()
+    told = [line for line in lines if line.strip() and line[0] not in ' [' and not line.startswith(_WHERE)]
+    reason = next(iter(told), 'no reason is told').replace(checkpoint.prefix, checkpoint.path)
     return DataError(
         f'{checkpoint.path} cannot be read as a checkpoint: {reason.rstrip(".")}. '
         'It may be truncated, damaged or something else; get it again.'

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from bench import errors
 
@@ -84,6 +84,8 @@ class Encoders:
                     self._check(data)
         except tf.errors.InvalidArgumentError as error:
             raise errors.DataError('the picture is broken: TensorFlow cannot decode it') from error
+        except UnidentifiedImageError as error:
+            raise errors.DataError('the picture is broken: it begins as no picture does') from error
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise errors.DataError(f'the picture is broken: {error}') from error
         return Jpeg(data, height, width, channels)

@@ -105,6 +105,7 @@ def test_a_full_disk_under_standard_output_loses_no_record(tmp_path: Path) -> No
     words = command(*LENET, '--num_warmup_batches=1', '--num_batches=3', f'--result_dir={tmp_path}')
     with open('/dev/full', 'w') as full:  # noqa: PTH123
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
     assert 'standard output: No space left on device' in done.stderr
     assert len(the_record(tmp_path)['workers'][0]['step_seconds']) == 3
 

@@ -129,6 +129,15 @@ def test_a_folders_newest_checkpoint_is_the_one_that_its_state_names_also_after_
         restored(after)
 
 
+def test_a_copied_folder_gives_its_own_checkpoint_and_not_the_originals(tmp_path: Path) -> None:
+    original, copy = tmp_path / 'original', tmp_path / 'copy'
+    save(original)
+    (original / 'lenet.ckpt.data-00000-of-00001').write_bytes(b'what would fail')
+    values = save(copy)
+    (copy / 'checkpoint').write_text(f'model_checkpoint_path: "{original / "lenet.ckpt"}"\n')
+    assert_equal(restored(copy), values)
+
+
 def test_archives_as_slims_page_has_them_are_restored_and_leave_no_files(tmp_path: Path, temporary: Path) -> None:
     first, second = tmp_path / 'first', tmp_path / 'second'
     values = save(first, 'lenet.ckpt', version=1)

@@ -40,8 +40,8 @@ def source(tmp_path: Path, archives: SimpleNamespace) -> Path:
 
 @pytest.fixture
 def large_source(tmp_path: Path, archives: SimpleNamespace) -> Path:
-    """ImageNet with 1,200 pictures, which take long enough to be interrupted."""
-    return make(tmp_path / 'large', archives, 300)
+    """ImageNet with 2,400 pictures, which take long enough to be interrupted."""
+    return make(tmp_path / 'large', archives, 600)
 
 
 def config(source: Path, out: Path, **options: Any) -> ConvertConfig:
