@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -253,6 +254,8 @@ def program() -> Callable[..., subprocess.Popen[str]]:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
+            # A shell's background jobs ignore Ctrl-C, and what they start does so too.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
             **options,
         )
 
