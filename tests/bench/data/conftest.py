@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import tensorflow.compat.v1 as tf
+from checksums import masked_crc
 
 from bench.data import datasets, pipeline, tfrecord
 from bench.data.preprocessing import Preprocessing
@@ -19,31 +20,10 @@ RECORDS = 13
 SHARDS = 3
 
 
-def _crc_table() -> list[int]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)  # noqa: PLW2901
-        table.append(value)
-    return table
-
-
-_TABLE = _crc_table()
-
-
-def _masked_crc(data: bytes) -> int:
-    """CRC-32C, rotated and offset, as the TFRecord format has it."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
 def frame(record: bytes) -> bytes:
     """A record as it is in a file."""
     length = struct.pack('<Q', len(record))
-    return length + struct.pack('<I', _masked_crc(length)) + record + struct.pack('<I', _masked_crc(record))
+    return length + struct.pack('<I', masked_crc(length)) + record + struct.pack('<I', masked_crc(record))
 
 
 def unframe(data: bytes) -> list[bytes]:

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
+from checksums import masked_crc
 from tensorflow.python.ops import control_flow_ops
 
 from bench.data.convert import command
@@ -32,26 +33,6 @@ from bench.machine import capabilities
 ROOT = Path(__file__).parents[4]
 IMAGES = ROOT / 'tests' / 'data' / 'images'
 SYNSETS = ('n01440764', 'n01443537', 'n01484850', 'n02105855')
-
-
-def _crc_table() -> list[int]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)  # noqa: PLW2901
-        table.append(value)
-    return table
-
-
-_TABLE = _crc_table()
-
-
-def masked_crc(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def records(path: Path) -> Iterator[bytes]:
