@@ -25,6 +25,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+# Not scipy.stats, which takes a second to import; and not late, which would be within the measurement of a step.
+from scipy.special import stdtrit
+
 Samples = Sequence[float] | NDArray[np.float64]
 
 # The largest autocorrelation believed: beyond it a series has hardly a mean.
@@ -318,9 +321,7 @@ def _effective_samples(residuals: NDArray[np.float64], fitted: int) -> float:
 
 
 def _student(freedom: float, confidence: float) -> float:
-    """Student's t that holds `confidence` between -t and t; scipy.special, as scipy.stats takes a second to import."""
-    from scipy.special import stdtrit
-
+    """Student's t that holds `confidence` between -t and t."""
     return float(stdtrit(freedom, (1 + confidence) / 2))
 
 

@@ -12,7 +12,7 @@ from bench.models import published, registry
 _FACTS = ('name', 'aliases', 'image_size', 'channels', 'parameters', 'multiply_adds', 'batch_size', 'data_formats')
 _LEGEND = """\
 For 1001 classes; multiply-adds of one image; batch: the default of a benchmark; -: not known or not published.
-top-1, top-5: percent of ImageNet's pictures, as published with slim's checkpoints, at images of the size in the last column."""
+top-1, top-5: percent of ImageNet's pictures, as published with slim's checkpoints, at the size in the last column."""
 
 
 def run(config: ModelsConfig, words: Sequence[str]) -> int:

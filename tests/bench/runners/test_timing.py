@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -120,3 +122,26 @@ def test_a_series_that_slows_down_is_said_to_be_unsteady() -> None:
     steps = tuple(1.0 + (0.3 if step >= 20 else 0.0) + 0.01 * (step % 2) for step in range(40))
     seen = timing.Measurement((), steps, (None,) * 40, False, 'num_batches')
     assert [warning['code'] for warning in timing.warnings(seen)] == ['not_warm', 'not_steady']
+
+
+_MODULES_OF_A_MEASUREMENT = """
+import sys
+from bench.options import TimingOptions
+from bench.runners import timing
+from bench.screen import Screen
+
+loaded = []
+def step():
+    loaded.append(len(sys.modules))
+    return 1.0
+timing.measure(step, TimingOptions(num_warmup_batches=1, max_seconds=0.5), 16, Screen(), lambda: False)
+assert len(loaded) > 30, loaded
+assert loaded[1] == loaded[-1], (loaded[1], loaded[-1])
+"""
+
+
+def test_nothing_is_imported_between_steps_whose_time_would_be_a_steps() -> None:
+    # In a process of its own: here everything has been imported already.
+    words = [sys.executable, '-c', _MODULES_OF_A_MEASUREMENT]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
