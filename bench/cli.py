@@ -13,7 +13,8 @@ from typing import Any
 from bench import __version__, config, flags
 from bench.data.convert.options import ConvertConfig
 from bench.errors import BenchError, UsageError, nearest
-from bench.machine import capabilities
+from bench.machine import capabilities, tuning
+from bench.machine.requirements import MachineConfig
 from bench.models import registry
 
 
@@ -29,6 +30,9 @@ class _Command:
 COMMANDS = {
     'benchmark': _Command(config.BenchmarkConfig, 'bench.runners.local:run', 'time training steps, inference or input'),
     'convert': _Command(ConvertConfig, 'bench.data.convert.command:run', 'a dataset to TFRecord shards'),
+    'machine': _Command(
+        MachineConfig, 'bench.machine.command:run', 'what this machine and TensorFlow build are, and advice'
+    ),
     'models': _Command(config.ModelsConfig, 'bench.models.listing:run', 'the networks, with size and multiply-adds'),
 }
 _DEFAULT = 'benchmark'
@@ -81,6 +85,7 @@ def _main(words: list[str]) -> int:
     problems += settings.problems(capabilities.detect)
     if problems:
         raise UsageError(problems)
+    settings = tuning.start(settings)
     # TensorFlow's chatter, unless the user's environment asks for it.
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     warnings.filterwarnings('ignore', module='tensorflow|tf_keras|tf_slim')

@@ -15,6 +15,7 @@ from bench import errors
 from bench.data import cache, datasets
 from bench.data.preprocessing import Preprocessing, family_of
 from bench.machine.capabilities import Capabilities
+from bench.machine.options import MachineOptions, machine_problems
 from bench.models import registry
 from bench.options import (
     CheckpointOptions,
@@ -76,6 +77,7 @@ class BenchmarkConfig:
     data: DataOptions = dataclasses.field(default_factory=DataOptions, metadata={'group': True})
     timing: TimingOptions = dataclasses.field(default_factory=TimingOptions, metadata={'group': True})
     threads: ThreadOptions = dataclasses.field(default_factory=ThreadOptions, metadata={'group': True})
+    machine: MachineOptions = dataclasses.field(default_factory=MachineOptions, metadata={'group': True})
     output: OutputOptions = dataclasses.field(default_factory=OutputOptions, metadata={'group': True})
 
     @property
@@ -83,14 +85,16 @@ class BenchmarkConfig:
         """Every clone has a batch of its own; 0 before the batch size is resolved."""
         return (self.network.batch_size or 0) * self.step.num_clones
 
-    def problems(self, capabilities: Callable[[], Capabilities]) -> list[str]:
+    def problems(self, capabilities: Callable[..., Capabilities]) -> list[str]:
         """All that keeps this run from being done here, each as a sentence; empty where it can be.
 
         Args:
-          capabilities: tells what this machine and TensorFlow can do; asked only where it matters.
+          capabilities: tells what this machine and TensorFlow can do with the variables `given`; asked only where it
+            matters.
         """
         found = network_problems(dataclasses.replace(self.network, image_size=self._image_size()))
-        found += precision_problems(self.network, capabilities)
+        found += precision_problems(self.network, lambda: capabilities(given=self.machine.variables()))
+        found += machine_problems(self.machine, capabilities)
         found += self._without_effect()
         found += checkpoint_problems(self.checkpoint)
         if not self.step.clone_on_cpu:

@@ -23,7 +23,7 @@ _ELSEWHERE = {
     'device': 'Leave it out: the networks are computed on the CPU.',
     'local_parameter_device': 'Leave it out: the networks are computed on the CPU.',
     'num_gpus': 'Leave it out: the networks are computed on the CPU.',
-    'mkl': 'oneDNN is on where the processor gains from it; TF_ENABLE_ONEDNN_OPTS=0 in the environment turns it off.',
+    'kmp_settings': 'KMP_SETTINGS=1 in the environment prints them.',
     'use_fp16': '--precision=bf16 is the 16-bit arithmetic of CPUs.',
     'batch_group_size': 'Leave it out: the pipeline prefetches by itself.',
 }
@@ -54,6 +54,10 @@ class _Parser(absl_flags.ArgumentParser):
                 return _Invalid(f'{flag}: true or false is expected.')
             return text.lower() in ('true', '1', 't')
         if self._kind is str:
+            if self._field.metadata['switch']:
+                text = {'true': 'on', 't': 'on', '1': 'on', 'false': 'off', 'f': 'off', '0': 'off'}.get(
+                    text.lower(), text
+                )
             choices = self._field.metadata['choices']
             if choices and text not in choices:
                 hint = nearest(text, choices) or nearest(text.upper(), choices) or nearest(text.lower(), choices)
@@ -90,7 +94,12 @@ def parse(config_class: type[Config], words: Sequence[str], program: str) -> tup
     options = list(_options(config_class))
     for field, kind in options:
         values[field.name] = absl_flags.Flag(
-            _Parser(field, kind), None, field.name, field.default, field.metadata['text'], boolean=kind is bool
+            _Parser(field, kind),
+            None,
+            field.name,
+            field.default,
+            field.metadata['text'],
+            boolean=kind is bool or field.metadata['switch'],
         )
         for alias in field.metadata['aliases']:
             absl_flags.DEFINE_alias(alias, field.name, values)

@@ -29,6 +29,7 @@ def option(
     maximum: float | None = None,
     above: float | None = None,
     positional: bool = False,
+    switch: bool = False,
 ) -> Any:
     """A dataclass field that is also a flag.
 
@@ -39,6 +40,7 @@ def option(
       choices: the only values it may have.
       minimum, maximum, above: the least, the greatest and the excluded lower limit of a number.
       positional: it may be given as a word without a flag's name.
+      switch: of the choices on and off, which may be given as --name and --noname, or true and false, too.
     """
     return dataclasses.field(
         default=default,
@@ -50,6 +52,7 @@ def option(
             'maximum': maximum,
             'above': above,
             'positional': positional,
+            'switch': switch,
         },
     )
 
@@ -250,11 +253,12 @@ def network_problems(network: NetworkOptions) -> list[str]:
 
 
 def precision_problems(network: NetworkOptions, capabilities: Callable[[], Capabilities]) -> list[str]:
+    """Layout and precision that TensorFlow could not compute in here, or not faster."""
     found = []
     if network.data_format == 'NCHW' and not capabilities().onednn:
         found.append(
             "--data_format=NCHW needs oneDNN, which is off here: TensorFlow's own kernels compute convolutions on CPUs "
-            f'in NHWC only. ({capabilities().onednn_reason}) Use --data_format=NHWC, or set TF_ENABLE_ONEDNN_OPTS=1.'
+            f'in NHWC only. Use --data_format=NHWC, or turn oneDNN on: {capabilities().onednn_reason}'
         )
     if network.precision == 'bf16' and not capabilities().bf16:
         found.append(f'--precision=bf16 would bring nothing here: {capabilities().bf16_reason} Use --precision=fp32.')

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 
-from bench.machine import cpu
+from bench.machine import cpu, environment
 
 # On x86-64 TensorFlow turns oneDNN on by itself where the processor has one of these (tensorflow/core/util/port.cc).
 _ONEDNN_BY_DEFAULT = frozenset({'avx512_vnni', 'avx512_bf16', 'avx_vnni', 'amx_tile', 'amx_int8', 'amx_bf16'})
@@ -14,7 +13,7 @@ _ONEDNN_BY_DEFAULT = frozenset({'avx512_vnni', 'avx512_bf16', 'avx_vnni', 'amx_t
 _NEOVERSE_V1 = frozenset({'sve', 'bf16', 'i8mm'})
 _BF16 = frozenset({'avx512_bf16', 'amx_bf16', 'bf16'})
 # What oneDNN's limit must at least be for bfloat16 instructions to be used.
-_ISA_WITH_BF16 = ('AVX512_CORE_BF16', 'AVX512_CORE_FP16', 'AVX512_CORE_AMX', 'AVX512_CORE_AMX_FP16', 'DEFAULT', 'ALL')
+_ISA_WITH_BF16 = ('AVX512_CORE_BF16', 'AVX512_CORE_FP16', 'AVX512_CORE_AMX', 'AVX10_1_512', 'DEFAULT', 'ALL')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,36 +26,56 @@ class Capabilities:
     bf16_reason: str
 
 
-def detect(environ: Mapping[str, str] | None = None, flags: frozenset[str] | None = None) -> Capabilities:
-    """Looks at the environment and the processor; the arguments stand in for them in tests."""
-    environ = os.environ if environ is None else environ
+def detect(
+    environ: Mapping[str, str] | None = None,
+    flags: frozenset[str] | None = None,
+    given: Mapping[str, str] | None = None,
+) -> Capabilities:
+    """Looks at the user's environment and the processor, which `environ` and `flags` stand in for in tests.
+
+    Args:
+      given: variables that flags ask for (MachineOptions.variables), which count where the environment has none.
+    """
+    environ = environment.user() if environ is None else environ
     flags = cpu.flags() if flags is None else flags
-    onednn, onednn_reason = _onednn(environ, flags)
-    bf16, bf16_reason = _bf16(environ, flags)
+    given = {} if given is None else given
+    onednn, onednn_reason = _onednn(environ, flags, given)
+    bf16, bf16_reason = _bf16(environ, flags, given)
     if bf16 and not onednn:
-        bf16, bf16_reason = False, f'it is computed by oneDNN, which is off. {onednn_reason}'
+        bf16, bf16_reason = False, f'it is computed by oneDNN, which is off: {onednn_reason}'
     return Capabilities(onednn, onednn_reason, bf16, bf16_reason)
 
 
-def _onednn(environ: Mapping[str, str], flags: frozenset[str]) -> tuple[bool, str]:
+def _onednn(environ: Mapping[str, str], flags: frozenset[str], given: Mapping[str, str]) -> tuple[bool, str]:
+    name = 'TF_ENABLE_ONEDNN_OPTS'
     # Any other value counts as not set.
-    setting = environ.get('TF_ENABLE_ONEDNN_OPTS', '').lower()
+    setting = environ.get(name, given.get(name, '')).lower()
     if setting in ('0', 'false'):
-        return False, f'TF_ENABLE_ONEDNN_OPTS={setting} is set in the environment.'
+        if name in environ:
+            return False, f'{name}={setting} is set in the environment; unset it.'
+        return False, '--mkl=off was given; leave it out.'
     is_v1 = flags >= _NEOVERSE_V1 and 'sve2' not in flags
     if setting in ('1', 'true') or flags & _ONEDNN_BY_DEFAULT or is_v1:
         return True, ''
     return (
         False,
-        'TensorFlow leaves it off on this processor, which lacks AVX512_VNNI, AVX_VNNI, AMX or ARM Neoverse V1.',
+        'TensorFlow leaves it off by itself on processors without AVX512_VNNI, AVX_VNNI or AMX, but for ARM Neoverse '
+        'V1; --mkl=on turns it on.',
     )
 
 
-def _bf16(environ: Mapping[str, str], flags: frozenset[str]) -> tuple[bool, str]:
+def _bf16(environ: Mapping[str, str], flags: frozenset[str], given: Mapping[str, str]) -> tuple[bool, str]:
     if not flags & _BF16:
         return False, 'the processor has neither AVX512_BF16 nor AMX_BF16.'
+    if 'bf16' in flags:
+        return True, ''
     for name in ('ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA'):
         limit = environ.get(name)
-        if limit and not limit.upper().startswith(_ISA_WITH_BF16) and 'bf16' not in flags:
+        if limit:
+            if limit.upper().startswith(_ISA_WITH_BF16):
+                return True, ''
             return False, f'{name}={limit} in the environment keeps oneDNN from the bfloat16 instructions.'
+    limit = given.get('ONEDNN_MAX_CPU_ISA')
+    if limit and not limit.startswith(_ISA_WITH_BF16):
+        return False, f'--onednn_max_isa={limit} keeps oneDNN from the bfloat16 instructions.'
     return True, ''

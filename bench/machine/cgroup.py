@@ -28,6 +28,15 @@ def values(name: str, controller: str = '', root: Path = _ROOT, membership: Path
                 continue
 
 
+def version(root: Path = _ROOT) -> str | None:
+    """'v2', 'v1', or 'v1 and v2' where controllers are divided among both; None where there are no control groups."""
+    second = (root / 'cgroup.controllers').exists()
+    first = any((root / controller).is_dir() for controller in ('cpu', 'memory', 'cpu,cpuacct'))
+    if first:
+        return 'v1 and v2' if second or (root / 'unified/cgroup.controllers').exists() else 'v1'
+    return 'v2' if second else None
+
+
 def _path(controller: str, membership: Path) -> str:
     try:
         lines = membership.read_text().splitlines()

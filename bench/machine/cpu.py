@@ -4,44 +4,47 @@ from __future__ import annotations
 
 import functools
 import math
-import os
 import platform
 from pathlib import Path
 from typing import Any
 
-from bench.machine import cgroup
+from bench.machine import cgroup, instruction_sets, numa, proc_cpuinfo
 
-# The instruction sets that decide how fast a convolution is, in the spelling of Linux's /proc/cpuinfo.
-INSTRUCTION_SETS = (
-    'sse4_1', 'sse4_2', 'avx', 'avx2', 'fma', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'avx512_fp16', 'avx_vnni',
-    'amx_tile', 'amx_int8', 'amx_bf16', 'asimd', 'asimddp', 'bf16', 'sve',
-)  # fmt: skip
+_CPU = Path('/sys/devices/system/cpu')
 
 
 @functools.cache
+def processor() -> proc_cpuinfo.Processor:
+    """The processor, as Linux's own list has it, or py-cpuinfo, which takes a second, where there is none."""
+    path = Path('/proc/cpuinfo')
+    if path.exists():
+        return proc_cpuinfo.parse(path.read_text(errors='replace'))
+    import cpuinfo
+
+    info = cpuinfo.get_cpu_info()
+    return proc_cpuinfo.Processor(
+        name=info.get('brand_raw'),
+        vendor=info.get('vendor_id_raw'),
+        family=info.get('family'),
+        model=info.get('model'),
+        stepping=info.get('stepping'),
+        flags=frozenset(info.get('flags', ())),
+        megahertz=(),
+    )
+
+
 def flags() -> frozenset[str]:
-    """The processor's feature flags.
+    """The processor's feature flags, in the spelling of Linux's /proc/cpuinfo."""
+    return processor().flags
 
-    Linux's own list is read where there is one, because it takes a millisecond; py-cpuinfo, which asks the processor
-    itself, takes a second.
+
+def usable_cpus(cpus: frozenset[int] | None = None) -> int:
+    """How many processors this process may keep busy: its affinity mask and its cgroup's quota, at least 1.
+
+    Args:
+      cpus: an affinity mask to count with instead.
     """
-    proc = Path('/proc/cpuinfo')
-    if proc.exists():
-        for line in proc.read_text(errors='replace').splitlines():
-            name, _, value = line.partition(':')
-            if name.strip() in ('flags', 'Features'):
-                return frozenset(value.split())
-    return frozenset(_cpuinfo().get('flags', ()))
-
-
-def instruction_sets() -> list[str]:
-    """Those of INSTRUCTION_SETS that the processor has."""
-    return [name for name in INSTRUCTION_SETS if name in flags()]
-
-
-def usable_cpus() -> int:
-    """How many processors this process may keep busy: its affinity mask and its cgroup's quota, at least 1."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    allowed = len(numa.allowed() if cpus is None else cpus)
     quota = cgroup_quota()
     return max(1, min(allowed, math.ceil(quota) if quota else allowed))
 
@@ -62,35 +65,69 @@ def facts() -> dict[str, Any]:
     """The processor for the record."""
     import psutil
 
-    info = _cpuinfo()
+    found = processor()
+    sizes = {cache['level']: cache['bytes'] for cache in caches() if cache['kind'] != 'Instruction'}
     return {
-        'name': info.get('brand_raw') or platform.processor() or 'unknown',
-        'vendor': info.get('vendor_id_raw', 'unknown'),
+        'name': found.name or platform.processor() or 'unknown',
+        'vendor': found.vendor or 'unknown',
         'architecture': platform.machine(),
-        'family': info.get('family'),
-        'model': info.get('model'),
-        'stepping': info.get('stepping'),
+        'family': found.family,
+        'model': found.model,
+        'stepping': found.stepping,
         'cores': psutil.cpu_count(logical=False),
         'threads': psutil.cpu_count(logical=True),
         'usable_cpus': usable_cpus(),
         'cgroup_quota': cgroup_quota(),
-        'l2_cache_bytes': info.get('l2_cache_size'),
-        'l3_cache_bytes': _l3_bytes(),
-        'instruction_sets': instruction_sets(),
+        'l2_cache_bytes': sizes.get(2),
+        'l3_cache_bytes': sizes.get(3),
+        'instruction_sets': [
+            each.name for each in (*instruction_sets.X86, *instruction_sets.ARM) if each.name in found.flags
+        ],
     }
 
 
-@functools.cache
-def _cpuinfo() -> dict[str, Any]:
-    import cpuinfo
+def caches(root: Path = _CPU) -> list[dict[str, Any]]:
+    """The caches that the first processor uses: level, kind (Data, Instruction, Unified), bytes, who shares them."""
+    found = []
+    for folder in sorted(root.glob('cpu0/cache/index[0-9]*')):
+        try:
+            size = (folder / 'size').read_text().strip()
+            found.append(
+                {
+                    'level': int((folder / 'level').read_text()),
+                    'kind': (folder / 'type').read_text().strip(),
+                    'bytes': int(size.removesuffix('K')) * 1024,
+                    'shared_by': (folder / 'shared_cpu_list').read_text().strip(),
+                }
+            )
+        except (OSError, ValueError):
+            continue
+    return found
 
-    return cpuinfo.get_cpu_info()
+
+def frequency(root: Path = _CPU) -> dict[str, Any]:
+    """Megahertz (now, least, most) and the governor that decides it; None for what the system does not tell.
+
+    Of several processors: the mean of now, all the governors.
+    """
+    policies = sorted(root.glob('cpu[0-9]*/cpufreq'))
+    now = _kilohertz(policies, 'scaling_cur_freq') or list(processor().megahertz)
+    governors = {text for policy in policies if (text := _text(policy / 'scaling_governor'))}
+    return {
+        'megahertz': round(sum(now) / len(now), 1) if now else None,
+        'least_megahertz': min(_kilohertz(policies, 'cpuinfo_min_freq'), default=None),
+        'most_megahertz': max(_kilohertz(policies, 'cpuinfo_max_freq'), default=None),
+        'governor': ', '.join(sorted(governors)) or None,
+    }
 
 
-def _l3_bytes() -> int | None:
-    """From Linux's cache description: py-cpuinfo's figure is that of one slice on some processors."""
+def _kilohertz(policies: list[Path], name: str) -> list[float]:
+    """Megahertz, which the kernel writes in kilohertz."""
+    return [int(text) / 1000 for policy in policies if (text := _text(policy / name)) and text.isdecimal()]
+
+
+def _text(path: Path) -> str:
     try:
-        text = Path('/sys/devices/system/cpu/cpu0/cache/index3/size').read_text().strip()
-        return int(text.removesuffix('K')) * 1024
-    except (OSError, ValueError):
-        return None
+        return path.read_text().strip()
+    except OSError:
+        return ''

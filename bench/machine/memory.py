@@ -39,6 +39,25 @@ def usable_bytes() -> int:
     return min(total, cgroup_limit() or total)
 
 
+def huge_pages(kernel: Path = Path('/sys/kernel/mm'), meminfo: Path = Path('/proc/meminfo')) -> dict[str, Any]:
+    """Transparent huge pages ('always', 'madvise', 'never') and reserved ones: how many, of how many bytes; or None."""
+    try:
+        words = (kernel / 'transparent_hugepage/enabled').read_text().split()
+        mode = next((word.strip('[]') for word in words if word.startswith('[')), None)
+    except OSError:
+        mode = None
+    try:
+        pairs = (line.partition(':') for line in meminfo.read_text().splitlines())
+        sizes = {name: int(value.split()[0]) for name, _, value in pairs if name in ('HugePages_Total', 'Hugepagesize')}
+    except (OSError, ValueError, IndexError):
+        sizes = {}
+    return {
+        'transparent_huge_pages': mode,
+        'reserved_huge_pages': sizes.get('HugePages_Total'),
+        'huge_page_bytes': sizes['Hugepagesize'] * 1024 if 'Hugepagesize' in sizes else None,
+    }
+
+
 def facts() -> dict[str, Any]:
     """Memory for the record, in bytes."""
     import psutil

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import platform
@@ -15,7 +16,7 @@ from bench import flags, record
 from bench.config import BenchmarkConfig
 from bench.data import datasets
 from bench.errors import BenchError
-from bench.machine import capabilities, cpu, environment, memory
+from bench.machine import capabilities, container, cpu, environment, memory, tuning
 from bench.models import registry
 from bench.runners import summary, timing
 from bench.runners.stop import StopRequest
@@ -104,22 +105,24 @@ def _record(
         machine={'cpu': cpu.facts(), 'memory': memory.facts(), 'kernel': platform.release()},
         build=tensorflow_build.facts(),
         environment=given,
+        tuning=[dataclasses.asdict(each) for each in tuning.settings(config.machine, config.threads)],
+        container=container.facts(),
         workers=[worker],
         images_per_step=config.images_per_step,
         achieved=achieved,
-        warnings=[*_machine_warnings(), *skipped, *(timing.warnings(measured) if measured else [])],
+        warnings=[*_machine_warnings(config), *skipped, *(timing.warnings(measured) if measured else [])],
     )
 
 
-def _machine_warnings() -> list[record.Json]:
+def _machine_warnings(config: BenchmarkConfig) -> list[record.Json]:
     """What the user should know of the machine before believing the number."""
-    found = capabilities.detect()
+    found = capabilities.detect(given=config.machine.variables())
     if found.onednn:
         return []
     return [
         {
             'code': 'onednn_off',
-            'text': f'oneDNN is off: {found.onednn_reason} Set TF_ENABLE_ONEDNN_OPTS=1 to see what it brings.',
+            'text': f'oneDNN is off: {found.onednn_reason}',
         }
     ]
 

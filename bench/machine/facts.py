@@ -1,0 +1,126 @@
+"""Everything that `machine` tells, as one dictionary: what `--json` prints, and what report.py and advice.py read.
+
+None is for what the system does not tell. Sizes are in bytes, frequencies in megahertz.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import Any
+
+from bench.machine import capabilities, cgroup, container, cpu, instruction_sets, libraries, memory, numa, probe
+from bench.machine.probe import Probe
+from bench.machine.virtualization import hypervisor
+
+Json = dict[str, Any]
+
+
+def collect(seen: Probe | str) -> Json:
+    """The facts of this machine and of the TensorFlow that was seen; of the latter a sentence where it was not."""
+    return {
+        'processor': _processor(),
+        'limits': _limits(),
+        'memory': _memory(),
+        'container': container.facts(),
+        'tensorflow': _tensorflow(seen),
+        'onednn': _onednn(seen),
+        'instruction_sets': _instruction_sets(seen),
+    }
+
+
+def _processor() -> Json:
+    found = cpu.facts()
+    keep = ('name', 'vendor', 'architecture', 'family', 'model', 'stepping', 'cores', 'threads')
+    return {
+        **{name: found[name] for name in keep},
+        **cpu.frequency(),
+        'hypervisor': hypervisor(cpu.flags()),
+        'caches': cpu.caches(),
+        'nodes': {str(node): numa.format_list(cpus) for node, cpus in numa.nodes().items()},
+        'kernel': platform.release(),
+    }
+
+
+def _limits() -> Json:
+    allowed, siblings = numa.allowed(), numa.cores()
+    usable = cpu.usable_cpus()
+    return {
+        'cgroup_version': cgroup.version(),
+        'affinity': numa.format_list(allowed),
+        'cpu_quota': cpu.cgroup_quota(),
+        'usable_cpus': usable,
+        'usable_cores': min(usable, len({siblings.get(each, frozenset({each})) for each in allowed})),
+        'memory_limit_bytes': memory.cgroup_limit(),
+        'memory_nodes': sorted(bound) if (bound := numa.memory_nodes()) else None,
+    }
+
+
+def _memory() -> Json:
+    import psutil
+
+    return {
+        'total_bytes': psutil.virtual_memory().total,
+        'available_bytes': psutil.virtual_memory().available,
+        'usable_bytes': memory.usable_bytes(),
+        'swap_bytes': psutil.swap_memory().total,
+        **memory.huge_pages(),
+        'allocator': libraries.allocator(),
+    }
+
+
+def _tensorflow(seen: Probe | str) -> Json:
+    built = libraries.openmp()
+    common = {
+        'python': platform.python_version(),
+        'libc': ' '.join(platform.libc_ver()) or None,
+        'openmp': None if built is None else list(built),
+    }
+    if isinstance(seen, str):
+        return {'version': None, 'git_version': None, 'compiler': None, 'package': _package(), **common, 'error': seen}
+    openmp = sorted({*(built or ()), *seen.openmp})
+    return {**seen.tensorflow, 'package': _package(), **common, 'openmp': openmp, 'error': None}
+
+
+def _package() -> str | None:
+    """The package that brought TensorFlow, such as 'tensorflow-cpu 2.18.1'."""
+    for name in ('tensorflow-cpu', 'intel-tensorflow', 'tensorflow', 'tensorflow-cpu-aws', 'tensorflow-macos'):
+        try:
+            return f'{name} {importlib.metadata.version(name)}'
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
+
+
+def _onednn(seen: Probe | str) -> Json:
+    expected = capabilities.detect()
+    if isinstance(seen, str):
+        return {'on': None, 'reason': seen, 'version': None, 'isa': None, 'runtime': None, 'convolutions': {}}
+    reason = '' if seen.onednn else expected.onednn_reason
+    return {
+        'on': seen.onednn,
+        'reason': reason or None,
+        'version': seen.onednn_version,
+        'isa': seen.isa,
+        'runtime': seen.runtime,
+        'convolutions': {dtype: list(names) for dtype, names in seen.convolutions.items()},
+    }
+
+
+def _instruction_sets(seen: Probe | str) -> list[Json]:
+    flags = cpu.flags()
+    rows = []
+    for one in instruction_sets.of_architecture(flags):
+        built = 'unknown' if isinstance(seen, str) else probe.built_for(one, flags, seen)
+        used, evidence = ('unknown', '') if isinstance(seen, str) else probe.dispatched(one, flags, seen)
+        rows.append(
+            {
+                'name': one.name,
+                'title': one.title,
+                'processor': 'yes' if one.name in flags else 'no',
+                'built': built,
+                'onednn': used,
+                'evidence': evidence,
+            }
+        )
+    return rows
