@@ -100,14 +100,12 @@ def _openmp(facts: Json) -> list[Advice]:
         ('--kmp_affinity=granularity=fine,compact,1,0', 'Threads stay on their cores, a core each first.'),
         (f'--omp_num_threads={facts["limits"]["usable_cores"]}', 'A thread for each usable core.'),
     )
-    if linked is None:
-        return [
-            Advice(flag, 'unknown', f'{why} Whether TensorFlow has OpenMP could not be told.') for flag, why in rows
-        ]
-    if set(linked) & set(INTEL_OPENMP):
+    if linked is not None and set(linked) & set(INTEL_OPENMP):
         return [Advice(flag, 'done', f'{why} Set by `benchmark` in this build.') for flag, why in rows]
-    no = "This TensorFlow was not built with Intel's OpenMP, which alone reads it."
-    return [Advice(flag, 'no', no) for flag, _ in rows]
+    flags = ', '.join(flag.partition('=')[0] for flag, _ in rows)
+    if linked is None:
+        return [Advice(flags, 'unknown', "Whether TensorFlow was built with Intel's OpenMP could not be told.")]
+    return [Advice(flags, 'no', "This TensorFlow was not built with Intel's OpenMP, which alone reads them.")]
 
 
 def _quota(facts: Json) -> Advice:

@@ -141,7 +141,7 @@ def _instruction_sets(rows: Iterable[Json]) -> Table:
 
 def _advice(advice: Iterable[Advice]) -> Table:
     table = Table(title='Advice', title_justify='left', title_style='bold', box=box.SIMPLE_HEAD, padding=(0, 1))
-    table.add_column('setting', max_width=44, overflow='fold')
+    table.add_column('setting', max_width=45, overflow='fold')
     table.add_column('applies')
     table.add_column('why', overflow='fold')
     for each in advice:

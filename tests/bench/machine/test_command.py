@@ -1,0 +1,171 @@
+"""The command `machine` as a process, its tables and its advice."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.machine import advice, cpu, facts, instruction_sets, report
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / 'run_benchmark.py'), 'machine', *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope='module')
+def found() -> dict[str, Any]:
+    """What it tells of this machine, with oneDNN on."""
+    done = run('--json', TF_ENABLE_ONEDNN_OPTS='1')
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_processor_and_memory_are_what_the_systems_own_tools_say(found: dict[str, Any]) -> None:
+    lines = subprocess.run(
+        ['lscpu'], capture_output=True, text=True, check=True, env={**os.environ, 'LC_ALL': 'C'}
+    ).stdout.splitlines()
+    told = {name.strip(): value.strip() for name, _, value in (line.partition(':') for line in lines)}
+    processor = found['processor']
+    assert processor['threads'] == int(told['CPU(s)'])
+    assert processor['nodes'].get('0', told.get('NUMA node0 CPU(s)')) == told.get('NUMA node0 CPU(s)')
+    if 'Model name' in told and told['Model name'] != '-':
+        assert processor['name'] == told['Model name']
+    memory = Path('/proc/meminfo').read_text()
+    assert f'MemTotal:{found["memory"]["total_bytes"] // 1024:>16} kB' in memory
+    assert f'Cpus_allowed_list:\t{found["limits"]["affinity"]}\n' in Path('/proc/self/status').read_text()
+    assert len(os.sched_getaffinity(0)) >= found['limits']['usable_cpus'] >= found['limits']['usable_cores'] >= 1
+
+
+def test_onednn_is_seen_at_work_and_every_instruction_set_is_answered(found: dict[str, Any]) -> None:
+    assert found['onednn']['on'] is True
+    assert found['onednn']['convolutions']['fp32']
+    rows = {row['name']: row for row in found['instruction_sets']}
+    assert set(rows) == {one.name for one in instruction_sets.of_architecture(cpu.flags())}
+    assert {name for name, row in rows.items() if row['processor'] == 'yes'} == cpu.flags() & set(rows)
+    for row in rows.values():
+        assert row['built'] in ('yes', 'no', 'unknown')
+        if row['processor'] == 'no':
+            assert row['onednn'] == 'no'
+
+
+def test_onednn_turned_off_is_told_with_the_reason_and_fails_its_requirement() -> None:
+    done = run('--require=onednn', TF_ENABLE_ONEDNN_OPTS='0')
+    assert done.returncode == 1
+    assert done.stdout.startswith('onednn: not met: TF_ENABLE_ONEDNN_OPTS=0 is set in the environment')
+
+
+@pytest.mark.parametrize(
+    ('words', 'told'),
+    [
+        ('avx3', 'Did you mean avx?'),
+        ('amx', 'Did you mean amx_tile'),
+        ('built:openmp', 'built:openmp: there is no such requirement'),
+        ('foo:avx2', 'foo:avx2: there is no such requirement'),
+        ('onednn:', 'There are: '),
+    ],
+)
+def test_a_requirement_that_does_not_exist_is_wrong_usage_and_not_unmet(words: str, told: str) -> None:
+    done = run(f'--require={words}')
+    assert (done.returncode, done.stdout) == (2, '')
+    assert told in done.stderr
+
+
+def test_what_the_processor_has_is_answered_without_tensorflow(tmp_path: Path) -> None:
+    (tmp_path / 'tensorflow').mkdir()
+    (tmp_path / 'tensorflow' / '__init__.py').write_text("raise AssertionError('imported')\n")
+    known = {one.name for one in instruction_sets.of_architecture(cpu.flags())}
+    has, lacks = sorted(known & cpu.flags())[0], sorted(known - cpu.flags())[:1]
+    done = run(f'--require={has.upper()}', PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout.startswith(f'{has}: met: ')
+    for name in lacks:
+        done = run(f'--require={has},{name}', PYTHONPATH=str(tmp_path))
+        assert done.returncode == 1
+        assert f'{name}: not met: the processor' in done.stdout
+
+
+def test_a_broken_tensorflow_is_told_and_all_else_is_still_answered(tmp_path: Path) -> None:
+    (tmp_path / 'tensorflow').mkdir()
+    (tmp_path / 'tensorflow' / '__init__.py').write_text("raise ImportError('libtensorflow_cc.so.2: no such file')\n")
+    done = run('--json', PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert 'libtensorflow_cc.so.2: no such file' in told['tensorflow']['error']
+    assert told['onednn']['on'] is None
+    assert {row['onednn'] for row in told['instruction_sets']} == {'unknown'}
+    assert told['processor']['threads'] == os.cpu_count()
+    done = run('--require=onednn', PYTHONPATH=str(tmp_path))
+    assert done.returncode == 1
+    assert 'onednn: not met: unknown: ' in done.stdout
+
+
+def test_tables_fit_in_a_hundred_columns_with_the_longest_of_names(
+    found: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found['processor']['nodes'] = {str(node): f'{16 * node}-{16 * node + 15}' for node in range(8)}
+    found['processor']['name'] = 'Intel(R) Xeon(R) Platinum 8480+ with a very long name of its own that never ends'
+    found['instruction_sets'][0]['evidence'] = f'fp32: {", ".join(["brg_conv_fwd:avx10_1_512_amx_fp16"] * 3)}'
+    report.show(found, advice.advise(found))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    text = ' '.join(lines)
+    for row in found['instruction_sets']:
+        assert row['title'] in text
+    assert 'node 7: 112-127' in text
+
+
+def test_a_machine_that_tells_nothing_is_shown_as_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = facts.collect('TensorFlow could not be asked: it is not installed.')
+    for name in ('megahertz', 'governor', 'hypervisor', 'cores', 'threads', 'most_megahertz', 'least_megahertz'):
+        nothing['processor'][name] = None
+    nothing['processor'] |= {'nodes': {}, 'caches': []}
+    nothing['memory'] |= {'transparent_huge_pages': None, 'reserved_huge_pages': None, 'allocator': None}
+    nothing['tensorflow'] |= {'openmp': None, 'libc': None, 'package': None}
+    nothing['limits']['cgroup_version'] = None
+    report.show(nothing, advice.advise(nothing))
+    text = capsys.readouterr().out
+    assert text.count('unknown') > 15
+    assert 'None' not in text
+
+
+def advised(told: dict[str, Any]) -> dict[str, str]:
+    return {each.setting.partition('=')[0]: each.applies for each in advice.advise(told)}
+
+
+def test_advice_for_openmp_is_only_for_builds_that_have_it(found: dict[str, Any]) -> None:
+    stock = {**found, 'tensorflow': {**found['tensorflow'], 'openmp': []}}
+    assert advised(stock)['--kmp_blocktime, --kmp_affinity, --omp_num_threads'] == 'no'
+    intel = {**found, 'tensorflow': {**found['tensorflow'], 'openmp': ['libiomp5']}}
+    assert advised(intel)['--kmp_blocktime'] == 'done'
+    unknown = {**found, 'tensorflow': {**found['tensorflow'], 'openmp': None}}
+    assert advised(unknown)['--kmp_blocktime, --kmp_affinity, --omp_num_threads'] == 'unknown'
+
+
+def test_advice_follows_quota_governor_nodes_and_onednn(found: dict[str, Any]) -> None:
+    quota = 'processors instead of a quota (docker run --cpuset-cpus'
+    told = {**found, 'limits': {**found['limits'], 'cpu_quota': 1.5}}
+    assert advised(told)[quota] == 'yes'
+    assert advised({**found, 'limits': {**found['limits'], 'cpu_quota': None}})[quota] == 'done'
+    for governor, applies in (('powersave', 'yes'), ('performance', 'done'), (None, 'unknown')):
+        told = {**found, 'processor': {**found['processor'], 'governor': governor}}
+        assert advised(told)['cpupower frequency-set -g performance'] == applies
+    told = {**found, 'processor': {**found['processor'], 'nodes': {'0': '0', '1': '1'}}}
+    assert advised(told)['--numa_node'] == 'try'
+    rows = [{**row, 'processor': 'yes'} for row in found['instruction_sets']]
+    told = {**found, 'onednn': {**found['onednn'], 'on': False, 'reason': 'why'}, 'instruction_sets': rows}
+    assert (advised(told)['--mkl'], advised(told)['--precision']) == ('yes', 'no')

@@ -1,0 +1,297 @@
+"""What is set before TensorFlow loads: the plan as a pure function, and the program that does it, as a process."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.machine import libraries, numa, tuning
+from bench.machine.options import MachineOptions
+from bench.options import ThreadOptions
+
+ROOT = Path(__file__).parents[3]
+STOCK = tuning.Facts(
+    openmp=(),
+    usable_cpus=4,
+    usable_cores=2,
+    cpus=frozenset({0, 1, 2, 3}),
+    nodes={0: frozenset({0, 1}), 1: frozenset({2, 3})},
+    memory_nodes=None,
+    allocators={'tcmalloc': '/usr/lib/libtcmalloc_minimal.so.4'},
+    onednn=True,
+)
+INTEL = dataclasses.replace(STOCK, openmp=('libiomp5',))
+
+
+def planned(
+    facts: tuning.Facts = STOCK,
+    environ: Mapping[str, str] | None = None,
+    threads: ThreadOptions | None = None,
+    **options: Any,
+) -> tuple[Mapping[str, str], dict[str, tuning.Setting]]:
+    """The variables to add, and each setting by its flag."""
+    plan = tuning.plan(MachineOptions(**options), threads or ThreadOptions(), facts, environ or {})
+    return plan.environment, {each.setting: each for each in plan.settings}
+
+
+def test_without_flags_a_stock_build_gets_threads_and_no_variables() -> None:
+    added, found = planned()
+    assert added == {}
+    assert {name: (each.value, each.status) for name, each in found.items()} == {
+        'mkl': (None, 'skipped'),
+        'onednn_max_isa': (None, 'skipped'),
+        'num_intra_threads': ('4', 'applied'),
+        'num_inter_threads': ('1', 'applied'),
+        'kmp_blocktime': (None, 'skipped'),
+        'kmp_affinity': (None, 'skipped'),
+        'omp_num_threads': (None, 'skipped'),
+        'cpu_affinity': ('0-3', 'kept'),
+        'numa_node': (None, 'skipped'),
+        'allocator': ('system', 'skipped'),
+    }
+    assert all(each.reason.endswith('.') for each in found.values())
+
+
+def test_intels_openmp_gets_a_thread_a_core_where_it_is_linked_and_nowhere_else() -> None:
+    added, found = planned(INTEL)
+    assert added == {
+        'KMP_BLOCKTIME': '1',
+        'KMP_AFFINITY': 'granularity=fine,compact,1,0',
+        'OMP_NUM_THREADS': '2',
+    }
+    assert found['omp_num_threads'].status == 'applied'
+    asked = {'kmp_blocktime': 30, 'kmp_affinity': 'none', 'omp_num_threads': 3}
+    assert planned(INTEL, **asked)[0] == {'KMP_BLOCKTIME': '30', 'KMP_AFFINITY': 'none', 'OMP_NUM_THREADS': '3'}
+    added, found = planned(STOCK, **asked)
+    assert added == {}
+    assert 'not built with' in found['kmp_affinity'].reason
+
+
+def test_gnus_openmp_reads_omp_and_not_kmp() -> None:
+    added, _ = planned(dataclasses.replace(STOCK, openmp=('libgomp',)))
+    assert added == {'OMP_NUM_THREADS': '2'}
+
+
+def test_an_unknown_build_is_not_taken_for_one_with_openmp() -> None:
+    added, found = planned(dataclasses.replace(STOCK, openmp=None), kmp_blocktime=0)
+    assert added == {}
+    assert (found['kmp_blocktime'].status, 'could not be told' in found['kmp_blocktime'].reason) == ('skipped', True)
+
+
+@pytest.mark.parametrize(
+    ('environ', 'options', 'setting', 'value'),
+    [
+        ({'TF_ENABLE_ONEDNN_OPTS': '1'}, {'mkl': 'off'}, 'mkl', 'on'),
+        ({'TF_ENABLE_ONEDNN_OPTS': '0'}, {}, 'mkl', 'off'),
+        ({'ONEDNN_MAX_CPU_ISA': 'AVX2'}, {'onednn_max_isa': 'AVX512_CORE'}, 'onednn_max_isa', 'AVX2'),
+        ({'DNNL_MAX_CPU_ISA': 'AVX'}, {'onednn_max_isa': 'AVX2'}, 'onednn_max_isa', 'AVX'),
+        ({'KMP_BLOCKTIME': 'infinite'}, {'kmp_blocktime': 0}, 'kmp_blocktime', 'infinite'),
+        ({'KMP_AFFINITY': 'disabled'}, {}, 'kmp_affinity', 'disabled'),
+        ({'OMP_NUM_THREADS': '7'}, {'omp_num_threads': 2}, 'omp_num_threads', '7'),
+        ({'LD_PRELOAD': '/opt/libjemalloc.so.2'}, {'allocator': 'tcmalloc'}, 'allocator', 'jemalloc'),
+        ({'TF_NUM_INTRAOP_THREADS': '3'}, {}, 'num_intra_threads', '3'),
+        ({'TF_NUM_INTEROP_THREADS': '2'}, {}, 'num_inter_threads', '2'),
+    ],
+)
+def test_the_users_environment_wins_over_flags_and_defaults(
+    environ: dict[str, str], options: dict[str, Any], setting: str, value: str
+) -> None:
+    added, found = planned(INTEL, environ, **options)
+    assert not set(added) & set(environ)
+    assert (found[setting].status, found[setting].value) == ('kept', value)
+    assert next(iter(environ)) in found[setting].reason
+
+
+@pytest.mark.parametrize('text', ['0', '-1', 'many', ''])
+def test_a_number_of_threads_that_tensorflow_would_ignore_does_not_win(text: str) -> None:
+    found = planned(environ={'TF_NUM_INTRAOP_THREADS': text})[1]
+    assert (found['num_intra_threads'].status, found['num_intra_threads'].value) == ('applied', '4')
+
+
+def test_other_preloaded_libraries_stay_behind_the_allocator() -> None:
+    added, _ = planned(environ={'LD_PRELOAD': '/opt/libtrace.so'}, allocator='tcmalloc')
+    assert added == {'LD_PRELOAD': '/usr/lib/libtcmalloc_minimal.so.4:/opt/libtrace.so'}
+
+
+def test_a_node_gives_its_processors_and_tells_where_memory_comes_from() -> None:
+    plan = tuning.plan(MachineOptions(numa_node=1), ThreadOptions(), STOCK, {})
+    assert (plan.cpus, plan.node) == (frozenset({2, 3}), 1)
+    unbound = planned(numa_node=1)[1]['numa_node'].reason
+    bound = planned(dataclasses.replace(STOCK, memory_nodes=frozenset({1})), numa_node=1)[1]['numa_node'].reason
+    assert 'could not be bound' in unbound
+    assert 'could not be bound' not in bound
+    assert tuning.plan(MachineOptions(cpu_affinity='0,3'), ThreadOptions(), STOCK, {}).cpus == frozenset({0, 3})
+
+
+def test_typed_flags_that_do_not_hold_are_told_and_the_others_are_not() -> None:
+    options = MachineOptions(mkl='off', kmp_blocktime=1, onednn_max_isa='AVX2', allocator='tcmalloc')
+    threads = ThreadOptions(num_intra_threads=2)
+    environ = {'TF_ENABLE_ONEDNN_OPTS': '1', 'TF_NUM_INTRAOP_THREADS': '2', 'LD_PRELOAD': '/x/libtcmalloc.so.4'}
+    settings = tuning.plan(options, threads, STOCK, environ).settings
+    told = tuning.not_applied(options, threads, settings)
+    assert [sentence.split(' ', maxsplit=1)[0] for sentence in told] == ['--mkl=off', '--kmp_blocktime=1']
+    assert 'TF_ENABLE_ONEDNN_OPTS=1' in told[0]
+
+
+# Begins by telling its process and environment, then is made one in which the options hold, and tells again.
+PROBE = """
+import dataclasses, json, os, sys, time
+from bench.machine import environment, libraries, tuning
+from bench.machine.options import MachineOptions
+from bench.options import ThreadOptions
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    machine: MachineOptions
+    threads: ThreadOptions = ThreadOptions()
+
+def tell(word):
+    names = ('TF_ENABLE_ONEDNN_OPTS', 'ONEDNN_MAX_CPU_ISA', 'LD_PRELOAD')
+    print(json.dumps({
+        'word': word, 'pid': os.getpid(), 'allocator': libraries.allocator(),
+        'environment': {name: os.environ[name] for name in names if name in os.environ},
+        'user': {name: value for name, value in environment.user().items() if name in names},
+    }), flush=True)
+
+tell('begin')
+config = tuning.start(Config(MachineOptions(**json.loads(sys.argv[1]))))
+tell('end')
+print(json.dumps(dataclasses.asdict(config.threads)), flush=True)
+if sys.argv[2:]:
+    exec(sys.argv[2])
+"""
+
+
+def run(
+    options: dict[str, Any], then: str = '', environ: Mapping[str, str] | None = None
+) -> tuple[subprocess.CompletedProcess[str], list[dict[str, Any]]]:
+    """The process, and what it told; its own folder has no bench, which is found by PYTHONPATH."""
+    names = ('TF_ENABLE_ONEDNN_OPTS', 'ONEDNN_MAX_CPU_ISA', 'LD_PRELOAD', 'TF_BENCH_TUNING', 'TF_NUM_INTRAOP_THREADS')
+    base = {name: value for name, value in os.environ.items() if name not in names}
+    command = [sys.executable, '-c', PROBE, json.dumps(options), then]
+    done = subprocess.run(
+        command,
+        env={**base, 'PYTHONPATH': str(ROOT), **(environ or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done, [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{')]
+
+
+def test_variables_are_set_by_one_fresh_start_of_the_same_process() -> None:
+    done, (first, again, last, _) = run({'mkl': 'off', 'onednn_max_isa': 'AVX2'})
+    assert (done.returncode, done.stderr) == (0, '')
+    assert [each['word'] for each in (first, again, last)] == ['begin', 'begin', 'end']
+    assert first['pid'] == again['pid'] == last['pid']
+    assert first['environment'] == {}
+    assert last['environment'] == {'TF_ENABLE_ONEDNN_OPTS': '0', 'ONEDNN_MAX_CPU_ISA': 'AVX2'}
+    assert last['user'] == {}
+
+
+def test_what_stands_in_the_environment_already_starts_nothing_and_is_told() -> None:
+    done, (first, last, _) = run({'mkl': 'off'}, environ={'TF_ENABLE_ONEDNN_OPTS': '1'})
+    assert (first['word'], last['word']) == ('begin', 'end')
+    assert last['environment'] == last['user'] == {'TF_ENABLE_ONEDNN_OPTS': '1'}
+    assert '--mkl=off was not applied: TF_ENABLE_ONEDNN_OPTS=1' in done.stderr
+
+
+def test_the_exit_status_and_signals_are_those_of_the_fresh_process() -> None:
+    assert run({'mkl': 'on'}, 'sys.exit(7)')[0].returncode == 7
+    killed = run({'mkl': 'on'}, 'os.kill(os.getpid(), 15); time.sleep(30)')[0]
+    assert killed.returncode == -signal.SIGTERM
+
+
+def test_a_process_that_a_tuned_one_starts_tunes_itself() -> None:
+    inner = "import subprocess; subprocess.run([sys.executable, '-c', sys.orig_argv[2], '{}'], check=True)"
+    _, told = run({'mkl': 'off'}, inner.format('{"onednn_max_isa": "AVX2"}'))
+    last = [each for each in told if each.get('word') == 'end'][-1]
+    assert last['environment'] == {'ONEDNN_MAX_CPU_ISA': 'AVX2'}
+    _, told = run({'mkl': 'off'}, inner.format('{}'))
+    last = [each for each in told if each.get('word') == 'end'][-1]
+    assert last['environment'] == last['user'] == {}
+
+
+def test_a_python_that_drops_the_variable_ends_in_an_error_and_not_in_a_loop(tmp_path: Path) -> None:
+    (tmp_path / 'sitecustomize.py').write_text("import os\nos.environ.pop('TF_ENABLE_ONEDNN_OPTS', None)\n")
+    done, told = run({'mkl': 'off'}, environ={'PYTHONPATH': f'{tmp_path}:{ROOT}'})
+    assert done.returncode != 0
+    assert 'TF_ENABLE_ONEDNN_OPTS could not be set' in done.stderr
+    assert len(told) == 2
+
+
+def test_threads_of_the_environment_are_those_of_the_run() -> None:
+    _, told = run({}, environ={'TF_NUM_INTRAOP_THREADS': '3'})
+    assert told[-1] == {'num_intra_threads': 3, 'num_inter_threads': None}
+
+
+def test_processors_and_memory_are_bound_as_the_kernel_sees_it() -> None:
+    one = min(numa.allowed())
+    show = "print('\\n'.join(line for line in open('/proc/self/status') if line.startswith(('Cpus_al', 'Mems_al'))))"
+    done, _ = run({'cpu_affinity': str(one)}, show)
+    assert f'Cpus_allowed_list:\t{one}\n' in done.stdout
+    if 0 in numa.nodes():
+        done, _ = run({'numa_node': 0}, 'print(tuning.settings(config.machine, config.threads)[-2].reason)')
+        assert ('and memory to the node' in done.stdout) != ('could not be bound' in done.stdout)
+
+
+@pytest.fixture
+def tcmalloc(tmp_path: Path) -> Path:
+    """A library that the loader takes, under the allocator's name."""
+    (source,) = [path for path in map(Path, _loaded()) if path.name.startswith('libz.so')][:1] or [None]
+    if source is None:
+        pytest.skip('no library to stand in for the allocator')
+    shutil.copy(source, tmp_path / 'libtcmalloc_minimal.so.4')
+    return tmp_path
+
+
+def _loaded() -> list[str]:
+    import zlib  # noqa: F401 - loads libz
+
+    return sorted({line.split()[-1] for line in Path('/proc/self/maps').read_text().splitlines() if '.so' in line})
+
+
+def test_an_allocator_is_preloaded_and_seen_in_the_process(tcmalloc: Path) -> None:
+    done, told = run({'allocator': 'tcmalloc'}, environ={'LD_LIBRARY_PATH': str(tcmalloc)})
+    assert done.returncode == 0, done.stderr
+    assert told[2]['environment'] == {'LD_PRELOAD': str(tcmalloc / 'libtcmalloc_minimal.so.4')}
+    assert told[2]['allocator'] == 'libtcmalloc_minimal.so.4'
+
+
+def test_an_allocator_that_the_loader_refuses_is_an_error_and_not_the_systems_in_silence(tmp_path: Path) -> None:
+    (tmp_path / 'libjemalloc.so.2').write_text('no library')
+    done, _ = run({'allocator': 'jemalloc'}, environ={'LD_LIBRARY_PATH': str(tmp_path)})
+    assert done.returncode != 0
+    assert '--allocator=jemalloc: the loader did not take' in done.stderr
+
+
+def test_allocators_are_found_by_their_files(tmp_path: Path) -> None:
+    for name in ('libtcmalloc.so.4', 'libtcmalloc_minimal.so.4.5.9', 'libtcmalloc_minimal.so.4', 'libjemalloc.a'):
+        (tmp_path / name).touch()
+    assert libraries.find_allocator('tcmalloc', [tmp_path / 'none', tmp_path]) == tmp_path / 'libtcmalloc_minimal.so.4'
+    assert libraries.find_allocator('jemalloc', [tmp_path]) is None
+
+
+@pytest.mark.parametrize(
+    ('lines', 'found'),
+    [
+        ('\tlibiomp5.so => /x/tensorflow/libiomp5.so (0x00007f)\n\tlibm.so.6 => /lib/libm.so.6 (0x1)', ('libiomp5',)),
+        ('\tlibiomp5.so => not found', ('libiomp5',)),
+        ('\tlibgomp-a34b3233.so.1 => /x/tensorflow.libs/libgomp-a34b3233.so.1.0.0 (0x1)', ('libgomp',)),
+        ('\tlibompx.so.1 => /x/libompx.so.1 (0x1)\n\tlibpthread.so.0 => /lib/libpthread.so.0 (0x2)', ()),
+        ('\tlibomp.so.5 => /usr/lib/llvm/libomp.so.5 (0x1)', ('libomp',)),
+    ],
+)
+def test_openmp_is_known_by_what_the_loader_lists(lines: str, found: tuple[str, ...]) -> None:
+    assert libraries.named(lines.split(), ('libiomp5', 'libomp', 'libgomp')) == found
