@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from bench.machine import libraries
 from bench.machine.libraries import INTEL_OPENMP
 
 Json = dict[str, Any]
@@ -144,7 +145,7 @@ def _memory(facts: Json) -> list[Advice]:
     why = 'fewer page faults and misses of the TLB in large tensors.'
     rows = {
         'always': Advice('transparent huge pages: always', 'done', f'On for all memory: {why}'),
-        'madvise': Advice('GLIBC_TUNABLES=glibc.malloc.hugetlb=1', 'try', f'Lets malloc ask for huge pages: {why}'),
+        'madvise': _asked_huge_pages(why),
         'never': Advice('transparent huge pages: madvise or always', 'try', f'Off: {why} (/sys/kernel/mm, as root.)'),
     }
     pages = rows.get(mode, Advice('transparent huge pages', 'unknown', 'The system does not tell.'))
@@ -152,3 +153,10 @@ def _memory(facts: Json) -> list[Advice]:
     text = 'Keeps memory that tensors leave instead of returning it to the system: fewer page faults.'
     is_done = 'tcmalloc' in used or 'jemalloc' in used
     return [pages, Advice('--allocator=tcmalloc', 'done' if is_done else 'try', f'{text} Now: {used or "unknown"}.')]
+
+
+def _asked_huge_pages(why: str) -> Advice:
+    glibc = libraries.glibc()
+    if glibc is None or glibc < (2, 35):
+        return Advice('--huge_pages=on', 'no', f'It takes glibc 2.35; brings {why}')
+    return Advice('--huge_pages=on', 'done', f'The default: the C library asks for huge pages: {why}')

@@ -71,6 +71,13 @@ def preloaded_allocator(environ: dict[str, str]) -> str | None:
     return None
 
 
+def glibc() -> tuple[int, int] | None:
+    """The version of the GNU C library, or None where the C library is another one."""
+    name, version = platform.libc_ver()
+    parts = version.split('.')
+    return (int(parts[0]), int(parts[1])) if name == 'glibc' and all(map(str.isdecimal, parts[:2])) else None
+
+
 def allocator(maps: Path = Path('/proc/self/maps')) -> str | None:
     """The library whose malloc this process uses: 'libtcmalloc_minimal.so.4', 'glibc 2.36', or None where unknown."""
     try:

@@ -52,6 +52,14 @@ class MachineOptions:
         'system', 'The library that gives out memory; it must be installed.', choices=('system', 'tcmalloc', 'jemalloc')
     )
 
+    huge_pages: str = option(
+        'auto',
+        'Let the C library ask for huge pages (glibc.malloc.hugetlb=1); auto does where glibc is 2.35 or later and the '
+        'kernel gives them to those who ask.',
+        choices=('auto', 'on', 'off'),
+        switch=True,
+    )
+
     def variables(self) -> dict[str, str]:
         """The environment variables that these ask for and that decide what TensorFlow can compute."""
         found = {} if self.mkl == 'auto' else {ONEDNN: '1' if self.mkl == 'on' else '0'}

@@ -16,10 +16,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.errors import BenchError
-from bench.machine import capabilities, cpu, environment, libraries, numa
+from bench.machine import capabilities, cpu, environment, libraries, memory, numa
 from bench.machine.options import MAX_ISA, OLD_MAX_ISA, ONEDNN, MachineOptions
 from bench.options import ThreadOptions
 
+# glibc's tunable of that name, since 2.35 (its manual, Memory Allocation Tunables).
+_TUNABLES, _HUGE = 'GLIBC_TUNABLES', 'glibc.malloc.hugetlb'
 INTRA, INTER = 'TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS'
 _BLOCKTIME = '1'
 _AFFINITY = 'granularity=fine,compact,1,0'
@@ -37,6 +39,8 @@ class Facts:
       nodes: each NUMA node's processors.
       memory_nodes: what this process's memory is bound to, or None.
       allocators: the installed libraries by name.
+      glibc: the C library's version, or None where it is another one.
+      huge_pages: whom the kernel gives transparent huge pages: 'always', 'madvise' (those who ask), 'never', or None.
       onednn: whether TensorFlow turns oneDNN on where nothing asks for it.
     """
 
@@ -47,6 +51,8 @@ class Facts:
     nodes: Mapping[int, frozenset[int]]
     memory_nodes: frozenset[int] | None
     allocators: Mapping[str, str]
+    glibc: tuple[int, int] | None
+    huge_pages: str | None
     onednn: bool
 
 
@@ -93,6 +99,7 @@ def plan(options: MachineOptions, threads: ThreadOptions, facts: Facts, environ:
         _cpu_affinity(options, facts),
         _numa_node(options, facts),
         _allocator(options, facts, environ, added),
+        _huge_pages(options, facts, environ, added),
     ]
     return Plan(added, _cpus(options, facts), options.numa_node, tuple(settings))
 
@@ -205,6 +212,26 @@ def _allocator(options: MachineOptions, facts: Facts, environ: Mapping[str, str]
     return Setting('allocator', options.allocator, 'applied', f'LD_PRELOAD={path}.')
 
 
+def _huge_pages(options: MachineOptions, facts: Facts, environ: Mapping[str, str], added: dict[str, str]) -> Setting:
+    tunables = environ.get(_TUNABLES, '')
+    other = options.allocator != 'system' or libraries.preloaded_allocator(dict(environ)) is not None
+    if _HUGE in tunables:
+        return _kept('huge_pages', _TUNABLES, environ, 'off' if f'{_HUGE}=0' in tunables else 'on')
+    if facts.huge_pages == 'always':
+        return Setting('huge_pages', 'on', 'skipped', 'The kernel gives them to all memory, unasked.')
+    if options.huge_pages == 'off':
+        return Setting('huge_pages', 'off', 'applied', 'The C library asks for none.')
+    if facts.huge_pages != 'madvise':
+        told = facts.huge_pages or 'not told'
+        return Setting('huge_pages', None, 'skipped', f'The kernel gives none (transparent_hugepage/enabled: {told}).')
+    if other:
+        return Setting('huge_pages', None, 'skipped', 'No effect: memory does not come from the C library.')
+    if facts.glibc is None or facts.glibc < (2, 35):
+        return Setting('huge_pages', None, 'skipped', 'The C library cannot ask for them: that takes glibc 2.35.')
+    added[_TUNABLES] = ':'.join(part for part in (tunables, f'{_HUGE}=1') if part)
+    return Setting('huge_pages', 'on', 'applied', f'{_TUNABLES}={added[_TUNABLES]}.')
+
+
 def _kept(flag: str, name: str, environ: Mapping[str, str], value: str | None = None) -> Setting:
     reason = f'{name}={environ[name]} is set in the environment, which wins.'
     return Setting(flag, environ[name] if value is None else value, 'kept', reason)
@@ -226,6 +253,8 @@ def gather(options: MachineOptions) -> Facts:
         nodes=nodes,
         memory_nodes=numa.memory_nodes(),
         allocators={name: str(path) for name, path in installed.items() if path},
+        glibc=libraries.glibc(),
+        huge_pages=memory.huge_pages()['transparent_huge_pages'],
         onednn=capabilities.detect(environ={}).onednn,
     )
 

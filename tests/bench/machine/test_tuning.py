@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bench.machine import libraries, numa, tuning
+from bench.machine import libraries, memory, numa, tuning
 from bench.machine.options import MachineOptions
 from bench.options import ThreadOptions
 
@@ -28,6 +28,8 @@ STOCK = tuning.Facts(
     nodes={0: frozenset({0, 1}), 1: frozenset({2, 3})},
     memory_nodes=None,
     allocators={'tcmalloc': '/usr/lib/libtcmalloc_minimal.so.4'},
+    glibc=(2, 36),
+    huge_pages='never',
     onednn=True,
 )
 INTEL = dataclasses.replace(STOCK, openmp=('libiomp5',))
@@ -58,6 +60,7 @@ def test_without_flags_a_stock_build_gets_threads_and_no_variables() -> None:
         'cpu_affinity': ('0-3', 'kept'),
         'numa_node': (None, 'skipped'),
         'allocator': ('system', 'skipped'),
+        'huge_pages': (None, 'skipped'),
     }
     assert all(each.reason.endswith('.') for each in found.values())
 
@@ -133,6 +136,37 @@ def test_a_node_gives_its_processors_and_tells_where_memory_comes_from() -> None
     assert tuning.plan(MachineOptions(cpu_affinity='0,3'), ThreadOptions(), STOCK, {}).cpus == frozenset({0, 3})
 
 
+ASKED = dataclasses.replace(STOCK, huge_pages='madvise')
+
+
+@pytest.mark.parametrize(
+    ('facts', 'environ', 'options', 'expected'),
+    [
+        (ASKED, {}, {}, ('on', 'applied')),
+        (ASKED, {}, {'huge_pages': 'off'}, ('off', 'applied')),
+        (ASKED, {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=0'}, {'huge_pages': 'on'}, ('off', 'kept')),
+        (ASKED, {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=2'}, {}, ('on', 'kept')),
+        (ASKED, {}, {'allocator': 'tcmalloc'}, (None, 'skipped')),
+        (ASKED, {'LD_PRELOAD': '/opt/libjemalloc.so.2'}, {}, (None, 'skipped')),
+        (dataclasses.replace(ASKED, glibc=(2, 31)), {}, {'huge_pages': 'on'}, (None, 'skipped')),
+        (dataclasses.replace(ASKED, glibc=None), {}, {}, (None, 'skipped')),
+        (dataclasses.replace(ASKED, huge_pages='always'), {}, {'huge_pages': 'off'}, ('on', 'skipped')),
+        (dataclasses.replace(ASKED, huge_pages=None), {}, {'huge_pages': 'on'}, (None, 'skipped')),
+    ],
+)
+def test_huge_pages_are_asked_for_where_asking_helps(
+    facts: tuning.Facts, environ: dict[str, str], options: dict[str, Any], expected: tuple[str | None, str]
+) -> None:
+    added, found = planned(facts, environ, **options)
+    assert (found['huge_pages'].value, found['huge_pages'].status) == expected
+    assert ('GLIBC_TUNABLES' in added) == (expected == ('on', 'applied'))
+
+
+def test_other_tunables_of_the_user_stay() -> None:
+    added, _ = planned(ASKED, {'GLIBC_TUNABLES': 'glibc.malloc.arena_max=1'})
+    assert added == {'GLIBC_TUNABLES': 'glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1'}
+
+
 def test_typed_flags_that_do_not_hold_are_told_and_the_others_are_not() -> None:
     options = MachineOptions(mkl='off', kmp_blocktime=1, onednn_max_isa='AVX2', allocator='tcmalloc')
     threads = ThreadOptions(num_intra_threads=2)
@@ -176,9 +210,16 @@ def run(
     options: dict[str, Any], then: str = '', environ: Mapping[str, str] | None = None
 ) -> tuple[subprocess.CompletedProcess[str], list[dict[str, Any]]]:
     """The process, and what it told; its own folder has no bench, which is found by PYTHONPATH."""
-    names = ('TF_ENABLE_ONEDNN_OPTS', 'ONEDNN_MAX_CPU_ISA', 'LD_PRELOAD', 'TF_BENCH_TUNING', 'TF_NUM_INTRAOP_THREADS')
+    names = (
+        'TF_ENABLE_ONEDNN_OPTS',
+        'ONEDNN_MAX_CPU_ISA',
+        'LD_PRELOAD',
+        'TF_BENCH_TUNING',
+        'TF_NUM_INTRAOP_THREADS',
+        'GLIBC_TUNABLES',
+    )
     base = {name: value for name, value in os.environ.items() if name not in names}
-    command = [sys.executable, '-c', PROBE, json.dumps(options), then]
+    command = [sys.executable, '-c', PROBE, json.dumps({'huge_pages': 'off', **options}), then]
     done = subprocess.run(
         command,
         env={**base, 'PYTHONPATH': str(ROOT), **(environ or {})},
@@ -215,10 +256,10 @@ def test_the_exit_status_and_signals_are_those_of_the_fresh_process() -> None:
 
 def test_a_process_that_a_tuned_one_starts_tunes_itself() -> None:
     inner = "import subprocess; subprocess.run([sys.executable, '-c', sys.orig_argv[2], '{}'], check=True)"
-    _, told = run({'mkl': 'off'}, inner.format('{"onednn_max_isa": "AVX2"}'))
+    _, told = run({'mkl': 'off'}, inner.format('{"onednn_max_isa": "AVX2", "huge_pages": "off"}'))
     last = [each for each in told if each.get('word') == 'end'][-1]
     assert last['environment'] == {'ONEDNN_MAX_CPU_ISA': 'AVX2'}
-    _, told = run({'mkl': 'off'}, inner.format('{}'))
+    _, told = run({'mkl': 'off'}, inner.format('{"huge_pages": "off"}'))
     last = [each for each in told if each.get('word') == 'end'][-1]
     assert last['environment'] == last['user'] == {}
 
@@ -242,8 +283,18 @@ def test_processors_and_memory_are_bound_as_the_kernel_sees_it() -> None:
     done, _ = run({'cpu_affinity': str(one)}, show)
     assert f'Cpus_allowed_list:\t{one}\n' in done.stdout
     if 0 in numa.nodes():
-        done, _ = run({'numa_node': 0}, 'print(tuning.settings(config.machine, config.threads)[-2].reason)')
+        done, _ = run({'numa_node': 0}, 'print(tuning.settings(config.machine, config.threads)[-3].reason)')
         assert ('and memory to the node' in done.stdout) != ('could not be bound' in done.stdout)
+
+
+def test_the_kernel_sees_that_huge_pages_are_asked_for() -> None:
+    glibc = libraries.glibc()
+    if memory.huge_pages()['transparent_huge_pages'] != 'madvise' or glibc is None or glibc < (2, 35):
+        pytest.skip('nothing to ask for here')
+    # `hg` in smaps(5): who owns this memory advised that huge pages be used.
+    show = "held = bytearray(1 << 26); print(any('VmFlags' in line and ' hg' in line for line in open('/proc/self/smaps')))"
+    assert run({'huge_pages': 'on'}, show)[0].stdout.splitlines()[-1] == 'True'
+    assert run({'huge_pages': 'off'}, show)[0].stdout.splitlines()[-1] == 'False'
 
 
 @pytest.fixture
