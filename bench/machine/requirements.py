@@ -36,6 +36,8 @@ class MachineConfig:
     def problems(self, capabilities: Callable[..., Any]) -> list[str]:
         """Requirements that do not exist, each with the nearest that does."""
         found = []
+        if self.require is not None and not self.required():
+            found.append(f'--require= names nothing. There are: {", ".join(_WORDS)}; built: and onednn: before a set.')
         for column, name in self.required():
             if column not in ('', *_COLUMNS) or name not in (_SETS if column else _WORDS):
                 word = f'{column}:{name}' if column else name

@@ -77,6 +77,8 @@ def test_onednn_turned_off_is_told_with_the_reason_and_fails_its_requirement() -
         ('built:openmp', 'built:openmp: there is no such requirement'),
         ('foo:avx2', 'foo:avx2: there is no such requirement'),
         ('onednn:', 'There are: '),
+        ('', 'names nothing'),
+        (',', 'names nothing'),
     ],
 )
 def test_a_requirement_that_does_not_exist_is_wrong_usage_and_not_unmet(words: str, told: str) -> None:
@@ -97,6 +99,12 @@ def test_what_the_processor_has_is_answered_without_tensorflow(tmp_path: Path) -
         done = run(f'--require={has},{name}', PYTHONPATH=str(tmp_path))
         assert done.returncode == 1
         assert f'{name}: not met: the processor' in done.stdout
+
+
+def test_a_system_without_lscpu_and_ldd_leaves_things_unknown(tmp_path: Path) -> None:
+    done = run('--require=openmp', PATH=str(tmp_path))
+    assert (done.returncode, done.stderr) == (1, '')
+    assert done.stdout.startswith('openmp: not met: unknown: ')
 
 
 def test_a_broken_tensorflow_is_told_and_all_else_is_still_answered(tmp_path: Path) -> None:
