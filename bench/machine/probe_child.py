@@ -6,7 +6,6 @@ Imports TensorFlow. What TensorFlow and oneDNN log themselves goes to the same o
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import tensorflow.compat.v1 as tf
@@ -72,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    main()

@@ -73,7 +73,7 @@ def test_intels_openmp_gets_a_thread_a_core_where_it_is_linked_and_nowhere_else(
         'OMP_NUM_THREADS': '2',
     }
     assert found['omp_num_threads'].status == 'applied'
-    asked = {'kmp_blocktime': 30, 'kmp_affinity': 'none', 'omp_num_threads': 3}
+    asked: dict[str, Any] = {'kmp_blocktime': 30, 'kmp_affinity': 'none', 'omp_num_threads': 3}
     assert planned(INTEL, **asked)[0] == {'KMP_BLOCKTIME': '30', 'KMP_AFFINITY': 'none', 'OMP_NUM_THREADS': '3'}
     added, found = planned(STOCK, **asked)
     assert added == {}
@@ -300,7 +300,7 @@ def test_the_kernel_sees_that_huge_pages_are_asked_for() -> None:
 @pytest.fixture
 def tcmalloc(tmp_path: Path) -> Path:
     """A library that the loader takes, under the allocator's name."""
-    (source,) = [path for path in map(Path, _loaded()) if path.name.startswith('libz.so')][:1] or [None]
+    source = next((path for path in map(Path, _loaded()) if path.name.startswith('libz.so')), None)
     if source is None:
         pytest.skip('no library to stand in for the allocator')
     shutil.copy(source, tmp_path / 'libtcmalloc_minimal.so.4')
