@@ -47,7 +47,7 @@ def test_processor_and_memory_are_what_the_systems_own_tools_say(found: dict[str
     if 'Model name' in told and told['Model name'] != '-':
         assert processor['name'] == told['Model name']
     memory = Path('/proc/meminfo').read_text()
-    assert f'MemTotal:{found["memory"]["total_bytes"] // 1024:>16} kB' in memory
+    assert memory.split()[:2] == ['MemTotal:', str(found['memory']['total_bytes'] // 1024)]
     assert f'Cpus_allowed_list:\t{found["limits"]["affinity"]}\n' in Path('/proc/self/status').read_text()
     assert len(os.sched_getaffinity(0)) >= found['limits']['usable_cpus'] >= found['limits']['usable_cores'] >= 1
 
