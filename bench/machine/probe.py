@@ -12,15 +12,18 @@ import dataclasses
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.machine import environment, instruction_sets, libraries
+from bench.machine import instruction_sets, libraries
 from bench.machine.instruction_sets import InstructionSet
 from bench.machine.libraries import INTEL_OPENMP
 
+DTYPES = ('fp32', 'bf16', 'fp16', 'int8')
 _SECONDS = 300
 _MARK = 'TF_BENCH_PROBE '
 # The texts of TensorFlow 2.2 to 2.20.
@@ -48,7 +51,7 @@ class Probe:
       failed: by type, why a convolution could not be computed.
       unused: the guard's names of instruction sets that the processor has and TensorFlow was not built for; None where
         TensorFlow's log could not be read.
-      libraries: the files that the process had loaded.
+      libraries: the names of the shared libraries that the process had loaded.
     """
 
     tensorflow: dict[str, str]
@@ -68,7 +71,31 @@ class Probe:
 
 
 def run() -> Probe | str:
-    """Starts the process, which takes some seconds; or why nothing was seen, as a sentence."""
+    """Starts the process, which takes some seconds; or why nothing was seen, as a sentence.
+
+    A convolution can end the process: TensorFlow asks the processor and not ONEDNN_MAX_CPU_ISA whether oneDNN computes
+    in bfloat16. The types that are left are computed in another process then.
+    """
+    output, log, left = '', '', list(DTYPES)
+    while True:
+        try:
+            done = _start(left)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return f'TensorFlow could not be asked: {error}.'
+        output, log = output + done.stdout, log + done.stderr
+        begun = _told(done.stdout).get('begin')
+        if done.returncode == 0 or begun is None:
+            break
+        output += f'\n{_MARK}{json.dumps({"failed": {begun: f"ended by {_ended(done.returncode)}"}})}\n'
+        left = left[left.index(begun) + 1 :]
+    found = parse(output, log)
+    if found is None:
+        last = next((line for line in reversed(log.splitlines()) if line.strip()), 'it printed nothing')
+        return f'TensorFlow could not be asked: its process ended with {_ended(done.returncode)}: {last[:300]}'
+    return found
+
+
+def _start(dtypes: Sequence[str]) -> subprocess.CompletedProcess[str]:
     root = str(Path(__file__).parents[2])
     environ = {
         **os.environ,
@@ -77,45 +104,50 @@ def run() -> Probe | str:
         'ONEDNN_VERBOSE': '1',
         'ONEDNN_VERBOSE_TIMESTAMP': '0',
     }
-    environ.pop(environment.MARK, None)
-    command = [sys.executable, '-m', 'bench.machine.probe_child']
-    try:
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=_SECONDS)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f'TensorFlow could not be asked: {error}.'
-    found = parse(done.stdout, done.stderr)
-    if found is None:
-        last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), 'it printed nothing')
-        return f'TensorFlow could not be asked: its process ended with status {done.returncode}: {last[:300]}'
-    return found
+    command = [sys.executable, '-m', 'bench.machine.probe_child', *dtypes]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=_SECONDS)
+
+
+def _ended(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f'status {status}'
+
+
+def _told(output: str) -> dict[str, Any]:
+    """What the process told itself, the last of each."""
+    lines = (line.removeprefix(_MARK) for line in output.splitlines() if line.startswith(_MARK))
+    return {name: value for line in lines for name, value in json.loads(line).items()}
 
 
 def parse(output: str, log: str) -> Probe | None:
-    """What the process's standard output and standard error tell, or None where it did not come to its end."""
-    told: dict[str, Any] = {}
+    """What the process's standard output and standard error tell, or None where it did not come to compute."""
+    told = _told(output)
+    if 'version' not in told or 'begin' not in told:
+        return None
+    dtype = ''
+    failed: dict[str, str] = {}
     convolutions: dict[str, list[str]] = {}
     facts: dict[str, str] = {}
     for line in output.splitlines():
         if line.startswith(_MARK):
-            told.update(json.loads(line.removeprefix(_MARK)))
+            own = json.loads(line.removeprefix(_MARK))
+            dtype = own.get('begin', dtype)
+            failed.update(own.get('failed', {}))
         elif _VERBOSE.match(line):
-            _read_verbose(line, told.get('begin'), facts, convolutions)
-    if 'version' not in told:
-        return None
+            _read_verbose(line, dtype, facts, convolutions)
     return Probe(
         tensorflow={name: told[name] for name in ('version', 'git_version', 'compiler')},
         onednn=told['onednn'],
         onednn_version=facts.get('version'),
         isa=facts.get('isa'),
         runtime=facts.get('runtime'),
-        convolutions={dtype: tuple(names) for dtype, names in convolutions.items()},
-        failed=told['failed'],
+        convolutions={name: tuple(names) for name, names in convolutions.items()},
+        failed=failed,
         unused=_unused(log),
         libraries=tuple(told['libraries']),
     )
 
 
-def _read_verbose(line: str, dtype: str | None, facts: dict[str, str], convolutions: dict[str, list[str]]) -> None:
+def _read_verbose(line: str, dtype: str, facts: dict[str, str], convolutions: dict[str, list[str]]) -> None:
     """Adds what a line of oneDNN's log tells.
 
     Lines of its releases differ: `onednn_verbose,info,cpu,isa:...`, `onednn_verbose,v1,info,cpu,isa:...`;
@@ -132,7 +164,7 @@ def _read_verbose(line: str, dtype: str | None, facts: dict[str, str], convoluti
             match = re.match(pattern, rest)
             if match:
                 facts.setdefault(name, match[1].strip())
-    elif 'exec' in fields[:5] and 'convolution' in fields and dtype is not None:
+    elif 'exec' in fields[:5] and 'convolution' in fields:
         implementation = fields[fields.index('convolution') + 1]
         names = convolutions.setdefault(dtype, [])
         if implementation not in names:
@@ -170,7 +202,8 @@ def dispatched(one: InstructionSet, flags: frozenset[str], seen: Probe) -> tuple
         return 'no', ''
     names = seen.convolutions.get(one.dtype, ())
     if not names:
-        return 'unknown', f'no {one.dtype} convolution ran'
+        failed = seen.failed.get(one.dtype)
+        return ('no', f'{one.dtype}: {failed}') if failed else ('unknown', f'no {one.dtype} convolution ran')
     ran = f'{one.dtype}: {", ".join(names)}'
     if any(_includes(name, one.name) for name in names):
         return 'yes', ran

@@ -129,9 +129,9 @@ def _instruction_sets(rows: Iterable[Json]) -> Table:
         title='Instruction sets', title_justify='left', title_style='bold', box=box.SIMPLE_HEAD, padding=(0, 1)
     )
     table.add_column('')
-    table.add_column('the processor\nhas it')
-    table.add_column('TensorFlow was\nbuilt for it')
-    table.add_column('oneDNN computes\nwith it')
+    table.add_column('processor\nhas it')
+    table.add_column('TensorFlow\nbuilt for it')
+    table.add_column('oneDNN com-\nputes with it')
     table.add_column('seen', overflow='fold')
     for row in rows:
         states = [Text(row[column], _STYLES[row[column]]) for column in ('processor', 'built', 'onednn')]

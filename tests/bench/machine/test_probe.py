@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,8 @@ from bench.machine import capabilities, cpu, instruction_sets, probe, proc_cpuin
 DATA = Path(__file__).parents[2] / 'data'
 SETS = {one.name: one for one in (*instruction_sets.X86, *instruction_sets.ARM)}
 END = {
-    'version': '2.18.1', 'git_version': 'v2.18.0-2-g', 'compiler': 'Clang 17', 'onednn': True, 'failed': {},
-    'libraries': [],
+    'version': '2.18.1', 'git_version': 'v2.18.0-2-g', 'compiler': 'Clang 17', 'onednn': True, 'libraries': [],
+    'begin': 'fp32',
 }  # fmt: skip
 TENSORFLOW_2_14 = (
     '2026-11-21 18:00:00.000000: I tensorflow/core/platform/cpu_feature_guard.cc:182] This TensorFlow binary is '
@@ -143,8 +145,64 @@ def test_reorders_and_creations_are_no_convolutions_that_ran() -> None:
     assert found.convolutions == {}
 
 
-def test_a_process_that_died_in_the_middle_proves_nothing() -> None:
-    assert probe.parse('TF_BENCH_PROBE {"begin": "fp32"}\n', TENSORFLOW_2_14) is None
+def recorded(name: str) -> probe.Probe:
+    """What TensorFlow 2.18.1 and oneDNN 3.5.0 said on a virtual machine's Zen 4 (without reorders)."""
+    folder = DATA / 'onednn'
+    found = probe.parse((folder / f'{name}.out').read_text(), (folder / f'{name}.err').read_text())
+    assert found is not None
+    return found
+
+
+def test_a_recorded_log_with_onednn_on_is_read_whole() -> None:
+    found = recorded('default')
+    assert (found.onednn, found.onednn_version, found.runtime) == (True, '3.5.0 (commit N/A)', 'threadpool')
+    assert found.isa == 'Intel AVX-512 with Intel DL Boost and bfloat16 support'
+    assert found.convolutions == {
+        'fp32': ('brg_conv_fwd:avx512_core',),
+        'bf16': ('brg_conv_fwd:avx512_core_bf16',),
+        'int8': ('brg_conv_fwd:avx512_core_vnni',),
+    }
+    assert found.unused == ('AVX2', 'AVX512F', 'AVX512_VNNI', 'AVX512_BF16', 'FMA')
+    assert found.openmp == ()
+
+
+def test_a_recorded_log_with_onednn_off_proves_no_convolution() -> None:
+    found = recorded('off')
+    assert (found.onednn, found.convolutions) == (False, {})
+    assert found.unused == ('AVX2', 'AVX512F', 'AVX512_VNNI', 'AVX512_BF16', 'FMA')
+    assert probe.dispatched(SETS['avx2'], flags('amd_zen4'), found) == ('no', 'oneDNN is off')
+
+
+def test_a_process_that_died_in_a_convolution_still_tells_of_those_before() -> None:
+    # ONEDNN_MAX_CPU_ISA=AVX2: the bfloat16 convolution ended it.
+    found = recorded('avx2')
+    assert found.isa == 'Intel AVX2'
+    assert found.convolutions == {'fp32': ('brg_conv_fwd:avx2',)}
+    assert probe.dispatched(SETS['avx512f'], flags('amd_zen4'), found)[0] == 'no'
+
+
+def test_a_process_that_died_before_any_proves_nothing() -> None:
+    assert probe.parse('', TENSORFLOW_2_14) is None
+    end = {name: value for name, value in END.items() if name != 'begin'}
+    assert probe.parse(f'TF_BENCH_PROBE {json.dumps(end)}\n', TENSORFLOW_2_14) is None
+
+
+def test_a_convolution_that_ends_the_process_does_not_hide_the_types_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(dtypes: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        lines = [f'TF_BENCH_PROBE {json.dumps(END)}']
+        for dtype in dtypes:
+            lines.append(f'TF_BENCH_PROBE {json.dumps({"begin": dtype})}')
+            if dtype == 'bf16':
+                return subprocess.CompletedProcess([], -4, '\n'.join(lines) + '\n', SILENT)
+            lines.append('onednn_verbose,primitive,exec,cpu,convolution,jit:avx2,forward_training,,,,1')
+        return subprocess.CompletedProcess([], 0, '\n'.join(lines) + '\n', SILENT)
+
+    monkeypatch.setattr(probe, '_start', start)
+    found = probe.run()
+    assert isinstance(found, probe.Probe)
+    assert set(found.convolutions) == {'fp32', 'fp16', 'int8'}
+    assert found.failed == {'bf16': 'ended by SIGILL'}
+    assert probe.dispatched(SETS['avx512_bf16'], flags('amd_zen4'), found) == ('no', 'bf16: ended by SIGILL')
 
 
 def test_requirements_ask_tensorflow_once_and_only_where_they_must() -> None:
