@@ -276,6 +276,27 @@ def geometric_mean(values: Samples) -> float:
     return float(np.exp(np.log(_positive(values)).mean()))
 
 
+def geometric_mean_interval(values: Samples, confidence: float = 0.95) -> Interval:
+    """The geometric mean of independent values above 0, with Student's interval of the logarithms' mean.
+
+    Args:
+      values: [n], the speeds of runs in fresh processes, say.
+      confidence: of the interval.
+
+    Returns:
+      low and high are None for a single value.
+
+    Raises:
+      ValueError: no values, or one that is not finite and above 0.
+    """
+    logs = np.log(_positive(values))
+    mean = float(logs.mean())
+    if len(logs) < 2:
+        return Interval(math.exp(mean), None, None, confidence)
+    half = _student(len(logs) - 1, confidence) * float(logs.std(ddof=1)) / math.sqrt(len(logs))
+    return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half), confidence)
+
+
 def paired_ratio_interval(a: Samples, b: Samples, confidence: float = 0.95) -> Interval:
     """How many times as large a is as b: the geometric mean of a[i] / b[i], with Student's interval on the logarithms.
 
@@ -295,12 +316,7 @@ def paired_ratio_interval(a: Samples, b: Samples, confidence: float = 0.95) -> I
     above, below = _positive(a), _positive(b)
     if len(above) != len(below):
         raise ValueError(f'pairs need as many of both, and these are {len(above)} and {len(below)}')
-    logs = np.log(above / below)
-    mean = float(logs.mean())
-    if len(logs) < 2:
-        return Interval(math.exp(mean), None, None, confidence)
-    half = _student(len(logs) - 1, confidence) * float(logs.std(ddof=1)) / math.sqrt(len(logs))
-    return Interval(math.exp(mean), math.exp(mean - half), math.exp(mean + half), confidence)
+    return geometric_mean_interval(above / below, confidence)
 
 
 def _effective_samples(residuals: NDArray[np.float64], fitted: int) -> float:

@@ -11,11 +11,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from bench import __version__, config, flags
+from bench.autotune.options import AutotuneConfig
 from bench.data.convert.options import ConvertConfig
 from bench.errors import BenchError, UsageError, nearest
 from bench.machine import capabilities, tuning
 from bench.machine.requirements import MachineConfig
 from bench.models import registry
+from bench.settings import parse
+from bench.sweep.options import SweepConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +31,16 @@ class _Command:
 
 
 COMMANDS = {
+    'autotune': _Command(
+        AutotuneConfig, 'bench.autotune.command:run', 'find and prove the fastest settings for a network'
+    ),
     'benchmark': _Command(config.BenchmarkConfig, 'bench.runners.local:run', 'time training steps, inference or input'),
     'convert': _Command(ConvertConfig, 'bench.data.convert.command:run', 'a dataset to TFRecord shards'),
     'machine': _Command(
         MachineConfig, 'bench.machine.command:run', 'what this machine and TensorFlow build are, and advice'
     ),
     'models': _Command(config.ModelsConfig, 'bench.models.listing:run', 'the networks, with size and multiply-adds'),
+    'sweep': _Command(SweepConfig, 'bench.sweep.command:run', 'a matrix of runs, interleaved, in one table'),
 }
 _DEFAULT = 'benchmark'
 
@@ -77,11 +84,14 @@ def _main(words: list[str]) -> int:
         return 0
     if name is not None and name not in COMMANDS:
         raise UsageError([_no_such_command(name)])
+    if name in (None, _DEFAULT) and '--autotune' in words:
+        name = 'autotune'
+        words.remove('--autotune')
     command = COMMANDS[name or _DEFAULT]
     if wants_help:
         print(f'run_benchmark.py {name}: {command.job}\n{flags.describe(command.config_class)}')
         return 0
-    settings, problems = flags.parse(command.config_class, words, 'run_benchmark.py')
+    settings, problems = parse(command.config_class, words, 'run_benchmark.py')
     problems += settings.problems(capabilities.detect)
     if problems:
         raise UsageError(problems)

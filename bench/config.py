@@ -22,6 +22,7 @@ from bench.options import (
     DataOptions,
     NetworkOptions,
     OutputOptions,
+    SettingsOptions,
     StepOptions,
     ThreadOptions,
     TimingOptions,
@@ -78,6 +79,7 @@ class BenchmarkConfig:
     timing: TimingOptions = dataclasses.field(default_factory=TimingOptions, metadata={'group': True})
     threads: ThreadOptions = dataclasses.field(default_factory=ThreadOptions, metadata={'group': True})
     machine: MachineOptions = dataclasses.field(default_factory=MachineOptions, metadata={'group': True})
+    found: SettingsOptions = dataclasses.field(default_factory=SettingsOptions, metadata={'group': True})
     output: OutputOptions = dataclasses.field(default_factory=OutputOptions, metadata={'group': True})
 
     @property

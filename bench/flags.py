@@ -9,7 +9,7 @@ import dataclasses
 import re
 import textwrap
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from absl import flags as absl_flags
@@ -84,17 +84,67 @@ class _Parser(absl_flags.ArgumentParser):
         return number
 
 
+class _Text(absl_flags.ArgumentParser):
+    """Takes every value as it is written."""
+
+    def __init__(self, _field: dataclasses.Field[Any], _kind: type) -> None:
+        super().__init__()
+
+    def parse(self, argument: Any) -> Any:
+        return argument
+
+
+_MakeParser = Callable[[dataclasses.Field[Any], type], absl_flags.ArgumentParser]
+
+
 def parse(config_class: type[Config], words: Sequence[str], program: str) -> tuple[Config, list[str]]:
     """The config that the words ask for, and every unknown flag, stray word and bad value among them.
 
     What could not be understood has its default in the config, so that the rest of it can be looked at as well.
     """
+    options = list(_options(config_class))
+    values, rest, problems = _read(options, [program, *words], _Parser)
+    positional = next((field.name for field, _ in options if field.metadata['positional']), None)
+    given = {field.name: values[field.name].value for field, _ in options}
+    if positional and rest and not rest[0].startswith('-'):
+        given[positional] = rest.pop(0)
+    for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
+        if field.metadata.get('others'):
+            given[field.name], rest = tuple(rest), []
+    problems += _strays(options, rest)
+    problems += [value.problem for value in given.values() if isinstance(value, _Invalid)]
+    for field, _ in options:
+        if isinstance(given[field.name], _Invalid):
+            given[field.name] = field.default
+    return _make(config_class, given), problems
+
+
+def several(config_class: type, words: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """The flags that the words give, by name, each with its values as they were written; and every unknown word.
+
+    Values are separated by commas, or by semicolons where there are any or where one value may hold commas. They are
+    not looked at.
+    """
+    options = list(_options(config_class))
+    values, rest, problems = _read(options, ['', *words], _Text)
+    given = {}
+    for field, _ in options:
+        if values[field.name].present:
+            text = values[field.name].value
+            parts = text.split(';' if field.metadata['commas'] or ';' in text else ',')
+            given[field.name] = tuple(dict.fromkeys(part.strip() for part in parts))
+    return given, problems + _strays(options, rest)
+
+
+def _read(
+    options: Sequence[tuple[dataclasses.Field[Any], type]], words: Sequence[str], parser: _MakeParser
+) -> tuple[absl_flags.FlagValues, list[str], list[str]]:
+    """What absl makes of the words (the first: the program), what is left of them, and what it will not take."""
     values = absl_flags.FlagValues()
     values.set_gnu_getopt(True)
-    options = list(_options(config_class))
     for field, kind in options:
         values[field.name] = absl_flags.Flag(
-            _Parser(field, kind),
+            parser(field, kind),
             None,
             field.name,
             field.default,
@@ -107,22 +157,17 @@ def parse(config_class: type[Config], words: Sequence[str], program: str) -> tup
         f'{word}: this program ignores no flag.' for word in words if word.startswith(('--undefok', '-undefok'))
     ]
     try:
-        rest = values([program, *words], known_only=True)[1:]
+        rest = values(words, known_only=True)[1:]
     except (absl_flags.Error, ValueError) as error:
         # The last flag has no value, or a flag was written as absl never takes it: told first, then the others.
         problems.append(f'{str(error).rstrip(".")}.')
-        rest = values([program, *_without_cause(words, str(error))], known_only=True)[1:]
+        rest = values([words[0], *_without_cause(words[1:], str(error))], known_only=True)[1:]
+    return values, rest, problems
+
+
+def _strays(options: Sequence[tuple[dataclasses.Field[Any], type]], rest: Sequence[str]) -> list[str]:
     known = [name for field, _ in options for name in (field.name, *field.metadata['aliases'])]
-    positional = next((field.name for field, _ in options if field.metadata['positional']), None)
-    given = {field.name: values[field.name].value for field, _ in options}
-    if positional and rest and not rest[0].startswith('-'):
-        given[positional] = rest.pop(0)
-    problems += [_stray(word, known) for word in rest]
-    problems += [value.problem for value in given.values() if isinstance(value, _Invalid)]
-    for field, _ in options:
-        if isinstance(given[field.name], _Invalid):
-            given[field.name] = field.default
-    return _make(config_class, given), problems
+    return [_stray(word, known) for word in rest]
 
 
 def _without_cause(words: Sequence[str], error: str) -> list[str]:
@@ -146,7 +191,7 @@ def _options(config_class: type) -> Iterator[tuple[dataclasses.Field[Any], type]
         kind = hints[field.name]
         if field.metadata.get('group'):
             yield from _options(kind)
-        else:
+        elif not field.metadata.get('others'):
             kinds = [part for part in typing.get_args(kind) if part is not type(None)] or [kind]
             yield field, kinds[0]
 
@@ -181,6 +226,8 @@ def describe(config_class: type) -> str:
         if field.metadata.get('group'):
             lines += ['', f'{(hints[field.name].__doc__ or "").strip()}:']
             lines += [line for option, kind in _options(hints[field.name]) for line in _describe_option(option, kind)]
+        elif field.metadata.get('others'):
+            lines += ['', *textwrap.wrap(field.metadata['text'], 112)]
         elif field.metadata:
             lines += _describe_option(field, dict(kinds)[field.name])
     return '\n'.join(lines)

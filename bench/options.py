@@ -30,6 +30,7 @@ def option(
     above: float | None = None,
     positional: bool = False,
     switch: bool = False,
+    commas: bool = False,
 ) -> Any:
     """A dataclass field that is also a flag.
 
@@ -41,6 +42,7 @@ def option(
       minimum, maximum, above: the least, the greatest and the excluded lower limit of a number.
       positional: it may be given as a word without a flag's name.
       switch: of the choices on and off, which may be given as --name and --noname, or true and false, too.
+      commas: its one value may hold commas; several in a sweep are separated by semicolons.
     """
     return dataclasses.field(
         default=default,
@@ -53,8 +55,19 @@ def option(
             'above': above,
             'positional': positional,
             'switch': switch,
+            'commas': commas,
         },
     )
+
+
+def others(config_class: type, text: str) -> Any:
+    """A dataclass field that takes every word which is no flag of its own class, as a tuple.
+
+    Args:
+      config_class: the words are flags of this class.
+      text: what is done with them, for --help.
+    """
+    return dataclasses.field(default=(), metadata={'others': config_class, 'text': text})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +130,7 @@ class StepOptions:
         maximum=1,
     )
     trainable_scopes: str | None = option(
-        None, 'Comma-separated beginnings of the names of the variables to train; all where not given.'
+        None, 'Comma-separated beginnings of the names of the variables to train; all where not given.', commas=True
     )
     num_clones: int = option(
         1, "Copies of the network in a step, each with a batch of its own; their losses' mean is learned.", minimum=1
@@ -135,7 +148,7 @@ class CheckpointOptions:
         'where not given.',
     )
     checkpoint_exclude_scopes: str | None = option(
-        None, 'Comma-separated beginnings of the names of the variables that are not restored.'
+        None, 'Comma-separated beginnings of the names of the variables that are not restored.', commas=True
     )
     ignore_missing_vars: bool = option(False, 'Begin with new values where the checkpoint lacks a variable.')
 
@@ -233,6 +246,13 @@ class OutputOptions:
 
     result_dir: str = option('results', 'Folder for the record of the run.')
     json: bool = option(False, 'Print the record on standard output, and all else on standard error.')
+
+
+@dataclasses.dataclass(frozen=True)
+class SettingsOptions:
+    """Found settings"""
+
+    settings: str | None = option(None, 'A file that `autotune` wrote: a run has its flags where you type no others.')
 
 
 def network_problems(network: NetworkOptions) -> list[str]:

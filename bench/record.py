@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import statistics
-from bench import __version__
+from bench import __version__, files
 from bench.errors import BenchError
 
 SCHEMA_VERSION = 1
@@ -108,6 +108,7 @@ def assemble(
     workers: Sequence[Worker],
     images_per_step: int,
     achieved: Json | None,
+    settings: Json | None,
     warnings: Sequence[Json],
 ) -> Json:
     """The record as it is written; see record.schema.json for the fields."""
@@ -132,6 +133,7 @@ def assemble(
         'throughput': throughput(step_seconds, images_per_step),
         'step_seconds': step_times(step_seconds),
         'work': achieved,
+        'settings': settings,
         'warnings': list(warnings),
     }
 
@@ -163,7 +165,7 @@ def write(record: Json, result_dir: str, name: str) -> Path:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        files.give_usual_permissions(temporary)
         return _take_free_name(temporary, folder, name)
     except OSError as error:
         raise BenchError(
@@ -203,9 +205,3 @@ def _take_free_name(temporary: Path, folder: Path, name: str) -> Path:
             number += 1
         else:
             return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

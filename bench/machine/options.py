@@ -42,11 +42,12 @@ class MachineOptions:
         None,
         "How threads of Intel's OpenMP are bound to processors; granularity=fine,compact,1,0 where not given and "
         'TensorFlow was built with it.',
+        commas=True,
     )
     omp_num_threads: int | None = option(
         None, 'Threads of OpenMP; usable cores where not given and TensorFlow was built with it.', minimum=1
     )
-    cpu_affinity: str | None = option(None, 'Run on these processors alone, such as 0-3,8.')
+    cpu_affinity: str | None = option(None, 'Run on these processors alone, such as 0-3,8.', commas=True)
     numa_node: int | None = option(None, "Run on this node's processors, with memory of this node alone.", minimum=0)
     allocator: str = option(
         'system', 'The library that gives out memory; it must be installed.', choices=('system', 'tcmalloc', 'jemalloc')

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import flags, record
+from bench import flags, record, settings
 from bench.config import BenchmarkConfig
 from bench.data import datasets
 from bench.errors import BenchError
@@ -42,6 +42,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         dataset = datasets.load(data.data_name, data.data_subset, Path(data.data_dir), data.labels_offset)
     config = config.resolved(network, dataset, cpu.usable_cpus())
     given = environment.variables()
+    applied = settings.told(config, words)
     with Screen(to_stderr=config.output.json) as screen:
         screen.progress('loading TensorFlow')
         # Only here, because it takes seconds: everything that can be refused has been.
@@ -55,7 +56,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         with StopRequest() as stop:
             seen = execution.execute(config, network, dataset, screen, lambda: stop.requested)
             skipped = trouble.warnings(dataset) if dataset is not None else []
-            written = _record(config, words, started, seen, given, skipped)
+            written = _record(config, words, started, seen, given, applied, skipped)
             summary.show(written, screen)
             failures = [seen.error] if seen.error else []
             try:
@@ -76,6 +77,7 @@ def _record(
     started: datetime.datetime,
     seen: Any,
     given: dict[str, str],
+    applied: record.Json | None,
     skipped: list[record.Json],
 ) -> record.Json:
     from bench.machine import tensorflow_build
@@ -100,7 +102,7 @@ def _record(
         started=started,
         ended=_ended(measured, seen.error),
         command=words,
-        repeat=shlex.join(['run_benchmark.py', *flags.words(config)]),
+        repeat=shlex.join(['run_benchmark.py', *flags.words(settings.written_out(config))]),
         config=config,
         machine={'cpu': cpu.facts(), 'memory': memory.facts(), 'kernel': platform.release()},
         build=tensorflow_build.facts(),
@@ -110,7 +112,13 @@ def _record(
         workers=[worker],
         images_per_step=config.images_per_step,
         achieved=achieved,
-        warnings=[*_machine_warnings(config), *skipped, *(timing.warnings(measured) if measured else [])],
+        settings=applied,
+        warnings=[
+            *_machine_warnings(config),
+            *settings.warnings(applied, config),
+            *skipped,
+            *(timing.warnings(measured) if measured else []),
+        ],
     )
 
 

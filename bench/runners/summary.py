@@ -55,7 +55,15 @@ def _lines(record: Json) -> list[tuple[str, str]]:
         ('memory', f'{memory / 2**30:.2f} GiB at the most'),
         ('threads', f'{threads["num_intra_threads"]} within an operation, {threads["num_inter_threads"]} between'),
     ]
+    if record['settings']:
+        lines.append(('settings', _settings(record['settings'])))
     return lines
+
+
+def _settings(found: Json) -> str:
+    """What a settings file brought."""
+    texts = [f'--{each["flag"]}={each["value"]} ({each["status"]})' for each in found['flags']]
+    return f'{found["file"]}: {", ".join(texts) or "the defaults"}'
 
 
 def _throughput(record: Json) -> str:

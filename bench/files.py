@@ -1,0 +1,41 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from bench.errors import BenchError
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a text, in the place of what was there.
+
+    Raises:
+      BenchError: it cannot be written; what was there stands.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile('w', dir=path.parent, prefix=f'.{path.name}-', delete=False) as file:
+            temporary = Path(file.name)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        give_usual_permissions(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise BenchError(f'{path} could not be written: {error.strerror}. Make room, or name another place.') from None
+    finally:
+        if temporary:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def give_usual_permissions(path: Path) -> None:
+    """Those that a new file has here; temporary files are for their owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)

@@ -1,0 +1,170 @@
+"""Settings that `autotune` found, in a JSON file that --settings= takes:
+
+    {"schema_version": 1, "program": {...}, "written": "2026-...",
+     "flags": {"num_inter_threads": "2"},           as they are typed; {} where the defaults are the fastest
+     "for": {"model": "vgg_16", "job": "training", ...},
+     "machine": {...}, "machine_fingerprint": "...",  which other machines refuse
+     "measured": {...}}                             how they were found, and what they bring
+
+The file's flags stand before the user's words, so that what is typed wins.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from bench import flags
+from bench.errors import UsageError
+from bench.machine import cpu
+from bench.options import SettingsOptions
+
+SCHEMA_VERSION = 1
+
+Json = dict[str, Any]
+Config = TypeVar('Config')
+
+_TENSORFLOWS = ('tensorflow-cpu', 'tensorflow', 'intel-tensorflow')
+
+
+def parse(config_class: type[Config], words: Sequence[str], program: str) -> tuple[Config, list[str]]:
+    """The config that the words ask for, with the flags of the --settings= file among them, and all that is wrong."""
+    config, problems = flags.parse(config_class, words, program)
+    path = path_of(config)
+    if not path:
+        return config, problems
+    try:
+        found = read(path)
+    except UsageError as error:
+        return config, [*problems, *error.problems]
+    tuned, wrong = flags.parse(config_class, [*words_of(found), *words], program)
+    known = set(problems)
+    return tuned, problems + [f'--settings={path}: {text}' for text in wrong if text not in known]
+
+
+def path_of(config: Any) -> str | None:
+    """The file that a config names; None for none, and for commands that take none."""
+    found = getattr(config, 'found', None)
+    return found.settings or None if found else None
+
+
+def words_of(found: Json) -> list[str]:
+    """The flags of a settings file, as they are typed."""
+    return [f'--{name}={value}' for name, value in found['flags'].items()]
+
+
+def read(path: str) -> Json:
+    """A settings file.
+
+    Raises:
+      UsageError: it is none, or it was found on another machine.
+    """
+    try:
+        found = json.loads(Path(path).read_text())
+        version, machine = found['schema_version'], found['machine']
+        named = dict(found['flags']), dict(found['for']), found['machine_fingerprint']
+    except OSError as error:
+        raise UsageError([f'--settings={path}: {error.strerror}.']) from None
+    except (ValueError, KeyError, TypeError):
+        raise UsageError([f'--settings={path} is no file that `autotune` wrote.']) from None
+    if version != SCHEMA_VERSION:
+        raise UsageError(
+            [f'--settings={path} has schema version {version}, not {SCHEMA_VERSION}: run `autotune` again.']
+        )
+    here = machine_facts()
+    if named[2] != fingerprint(here):
+        differ = ', '.join(
+            f'{name} {machine.get(name)} there, {here[name]} here' for name in here if machine.get(name) != here[name]
+        )
+        typed = ' '.join(words_of(found))
+        raise UsageError(
+            [
+                f'--settings={path} was found on another machine ({differ or "its description was changed"}). Run '
+                f'`autotune` here{f", or type its flags yourself: {typed}" if typed else ""}.'
+            ]
+        )
+    return found
+
+
+def told(config: Any, words: Sequence[str]) -> Json | None:
+    """For the record: the file, and which of its flags were applied; None where none was named.
+
+    Args:
+      config: of the run.
+      words: as they were typed.
+    """
+    path = path_of(config)
+    if not path:
+        return None
+    found = read(path)
+    typed, _ = flags.several(type(config), words)
+    return {
+        'file': path,
+        'for': found['for'],
+        'flags': [
+            {'flag': name, 'value': value, 'status': 'typed' if name in typed else 'applied'}
+            for name, value in found['flags'].items()
+        ],
+    }
+
+
+def written_out(config: Config) -> Config:
+    """The same run without the file: the settings stand in the config by themselves."""
+    return dataclasses.replace(config, found=SettingsOptions())  # type: ignore[type-var]
+
+
+def warnings(found: Json | None, config: Any) -> list[Json]:
+    """That the settings were found for another run, with what to do."""
+    if found is None:
+        return []
+    mine = purpose(config)
+    differ = [
+        f'{name} {found["for"].get(name)}, not {mine[name]}' for name in mine if found['for'].get(name) != mine[name]
+    ]
+    if not differ:
+        return []
+    return [
+        {
+            'code': 'settings_for_another_run',
+            'text': f'The settings in {found["file"]} were found for another run ({", ".join(differ)}). '
+            'Run `autotune` with the flags of this one.',
+        }
+    ]
+
+
+def purpose(config: Any) -> Json:
+    """What a (resolved) run is that settings are found for."""
+    job = 'input' if config.data.input_only else 'inference' if config.step.forward_only else 'training'
+    network = config.network
+    return {'model': network.model, 'job': job, 'image_size': network.image_size}
+
+
+def machine_facts() -> Json:
+    """What settings depend on, known without importing TensorFlow."""
+    return {
+        'processor': cpu.processor().name,
+        'instruction_sets': cpu.instruction_sets(),
+        'usable_cpus': cpu.usable_cpus(),
+        'tensorflow': _tensorflow(),
+    }
+
+
+def fingerprint(machine: Mapping[str, Any]) -> str:
+    """The same letters for machines on which the same settings are the fastest."""
+    # Only here: it loads numpy, which a run without settings shall not wait for.
+    from bench import record
+
+    return record.fingerprint(machine)
+
+
+def _tensorflow() -> str | None:
+    """The installed version, without importing it."""
+    for name in _TENSORFLOWS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return f'{name} {importlib.metadata.version(name)}'
+    return None

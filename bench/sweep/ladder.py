@@ -1,0 +1,61 @@
+"""The rungs of `sweep --ladder`: what oneDNN, each instruction set, precision and layout bring, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bench.machine import cpu, instruction_sets
+
+# The flags that the ladder varies, in the order of its columns.
+AXES = ('mkl', 'onednn_max_isa', 'precision', 'data_format')
+# oneDNN's levels that bring arithmetic in float32, and in bfloat16.
+_FP32 = ('SSE41', 'AVX', 'AVX2', 'AVX512_CORE')
+_BF16 = ('AVX512_CORE_BF16', 'AVX512_CORE_AMX')
+# What other levels bring.
+_OTHERS = {
+    'AVX2_VNNI': 'arithmetic in 8 bits',
+    'AVX2_VNNI_2': 'conversions of 16 bits',
+    'AVX512_CORE_VNNI': 'arithmetic in 8 bits',
+    'AVX512_CORE_FP16': 'arithmetic in float16',
+    'AVX512_CORE_AMX_FP16': 'arithmetic in float16',
+}
+# ARM's processors have no levels, and this flag where they compute in bfloat16.
+_ARM_BF16 = 'bf16'
+_LAYOUTS = ('NHWC', 'NCHW')
+
+
+def rungs(has: frozenset[str] | None = None) -> tuple[list[Mapping[str, str]], list[str]]:
+    """The rungs, the baseline first, and what is left out, each as a sentence.
+
+    Args:
+      has: the processor's flags, as /proc/cpuinfo spells them; this one's where None.
+    """
+    has = cpu.flags() if has is None else has
+    levels = instruction_sets.levels_of(has)
+    found: list[Mapping[str, str]] = [{'mkl': 'off', 'precision': 'fp32', 'data_format': 'NHWC'}]
+    fp32 = [level for level in levels if level in _FP32]
+    bf16 = [level for level in levels if level in _BF16]
+    for precision, mine in (('fp32', fp32), ('bf16', bf16)):
+        for level in mine:
+            rung = {'mkl': 'on', 'onednn_max_isa': level, 'precision': precision}
+            found += [{**rung, 'data_format': layout} for layout in _LAYOUTS]
+    if not levels:
+        precisions = ('fp32', 'bf16') if _ARM_BF16 in has else ('fp32',)
+        found += [
+            {'mkl': 'on', 'precision': precision, 'data_format': layout}
+            for precision in precisions
+            for layout in _LAYOUTS
+        ]
+    return found, _left_out(levels, {rung['precision'] for rung in found})
+
+
+def _left_out(levels: Sequence[str], precisions: set[str]) -> list[str]:
+    found = ["NCHW without oneDNN: TensorFlow's own kernels compute convolutions on CPUs in NHWC alone."]
+    if 'bf16' in precisions:
+        found.append('bf16 without oneDNN, or with less than its instruction sets: nothing computes in it there.')
+    else:
+        found.append('bf16: this processor has no arithmetic for it.')
+    found += [f'fp32 with {level}: it adds arithmetic in bfloat16 alone.' for level in levels if level in _BF16]
+    found += [f'{level}: it adds {_OTHERS[level]} alone.' for level in levels if level in _OTHERS]
+    missing = [level for level in instruction_sets.LEVELS if level not in levels]
+    return found + ([f'{", ".join(missing)}: this processor has them not.'] if levels and missing else [])

@@ -1,0 +1,103 @@
+"""`autotune` as a process: what is refused, what it writes, and that a run takes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import program
+import pytest
+
+from bench.autotune import changes
+from bench.autotune.options import AutotuneConfig
+from bench.machine import cpu
+from bench.machine.capabilities import Capabilities
+
+SMALL = ('--model=trivial', '--batch_size=2', '--num_warmup_batches=1', '--num_batches=5')
+
+
+def able(given: Any = None) -> Capabilities:
+    return Capabilities(onednn=True, onednn_reason='', bf16=True, bf16_reason='')
+
+
+@pytest.mark.parametrize(
+    ('words', 'told'),
+    [
+        (['--precision=fp32', '--allow_bf16'], '--allow_bf16 has no effect with --precision=fp32'),
+        (['--batch_size=8', '--allow_batch_size'], '--allow_batch_size has no effect with --batch_size=8'),
+        (['--settings=x.json'], '--settings'),
+        (['--precision=fp32,bf16'], 'one of fp32, bf16'),
+        (['--autotune_seconds=0'], 'more than 0'),
+        (['--settings_file=/proc/version/x'], '--settings_file'),
+        (['--json'], '--json'),
+        (['--modle=lenet'], 'Did you mean model?'),
+    ],
+)
+def test_wrong_words_of_a_search_are_run(words: list[str], told: str) -> None:
+    for start in (['autotune'], ['--autotune'], ['benchmark', '--autotune']):
+        done = program.run(*start, *words)
+        assert done.returncode == 2, done.stderr
+        assert told in done.stderr
+
+
+def test_what_is_typed_or_cannot_be_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, 'usable_cpus', lambda: 2)
+
+    def names(*words: str, **allowed: bool) -> list[str]:
+        return [each.name for each in changes.candidates(AutotuneConfig(benchmark=words, **allowed), able)]
+
+    plain = names('--model=lenet')
+    assert {'--num_inter_threads=2', '--xla=true', '--data_format=NCHW', '--num_intra_threads=1'} <= set(plain)
+    assert not [name for name in plain if 'precision' in name or 'batch' in name]
+    assert names('--model=lenet', allow_bf16=True)[0] == '--precision=bf16'
+    batches = [name for name in names('--model=lenet', allow_batch_size=True) if 'batch' in name]
+    assert len(batches) == 3
+    typed = names('--model=lenet', '--data_format=NHWC', '--num_inter_threads=1', '--noxla', '--num_intra_threads=2')
+    assert [name for name in typed if 'allocator' not in name] == []
+    assert '--data_format=NCHW' not in names('--model=keras/ConvNeXtTiny')
+
+
+def test_a_search_without_time_writes_what_no_run_takes(tmp_path: Path) -> None:
+    done = program.run('--autotune', *SMALL, '--autotune_seconds=1', f'--result_dir={tmp_path}')
+    assert done.returncode == 0, done.stderr
+    assert 'the defaults are kept' in done.stdout
+    assert 'not tried for want of time' in done.stdout
+    path = tmp_path / 'settings_trivial_training.json'
+    found = json.loads(path.read_text())
+    assert found['flags'] == {}
+    assert [run['settings'] for run in found['measured']['runs']] == ['default']
+    taken = program.run(*SMALL, f'--settings={path}', f'--result_dir={tmp_path / "run"}')
+    assert taken.returncode == 0, taken.stderr
+    assert program.the_record(tmp_path / 'run')['settings']['flags'] == []
+
+
+@pytest.mark.slow
+def test_a_search_with_time_does_not_compare_in_fresh_pairs(tmp_path: Path) -> None:
+    # bfloat16 of oneDNN and one thread of two make lenet slower or faster, but never the same; what is found is told.
+    path = tmp_path / 'found.json'
+    words = ('autotune', '--model=lenet', '--batch_size=64', '--num_intra_threads=1', '--autotune_seconds=240')
+    done = program.run(*words, f'--settings_file={path}', f'--result_dir={tmp_path}')
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(path.read_text())['measured']
+    tried = {run['settings'] for run in measured['runs']}
+    assert {'default', '--data_format=NCHW', '--xla=true'} <= tried
+    if measured['compared']:
+        assert len(measured['pairs']) >= 2
+        assert measured['times_default']['low'] < measured['times_default']['estimate']
+    flags = json.loads(path.read_text())['flags']
+    assert bool(flags) == bool(measured['compared'] and measured['times_default']['low'] > 1)
+    # NCHW is far slower for lenet, whose first convolution sees one channel.
+    assert 'data_format' not in flags
+
+
+def test_a_run_that_fails_as_it_was_typed_is_searched(tmp_path: Path) -> None:
+    (tmp_path / 'broken.py').write_text(
+        'from bench.models.registry import register\n\n\n'
+        "@register('broken', image_size=8)\ndef broken(net, images):\n    raise ValueError('no such layer')\n"
+    )
+    done = program.run('autotune', f'--model={tmp_path / "broken.py"}', f'--result_dir={tmp_path}')
+    assert done.returncode == 1
+    assert 'The run fails as it was typed: ' in done.stderr
+    assert 'no such layer' in done.stderr
+    assert list(tmp_path.glob('settings_*.json')) == []
