@@ -15,13 +15,14 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from bench import flags
 from bench.errors import UsageError
-from bench.machine import cpu
+from bench.machine import cpu, environment
 from bench.options import SettingsOptions
 
 SCHEMA_VERSION = 1
@@ -29,6 +30,8 @@ SCHEMA_VERSION = 1
 Json = dict[str, Any]
 Config = TypeVar('Config')
 
+# Set for the processes of a job (bench/distribution.py).
+_JOB = 'TF_BENCH_JOB'
 _TENSORFLOWS = ('tensorflow-cpu', 'tensorflow', 'intel-tensorflow')
 
 
@@ -39,7 +42,7 @@ def parse(config_class: type[Config], words: Sequence[str], program: str) -> tup
     if not path:
         return config, problems
     try:
-        found = read(path)
+        found = read(path, of_this_machine=not _started_by_this_program())
     except UsageError as error:
         return config, [*problems, *error.problems]
     tuned, wrong = flags.parse(config_class, [*words_of(found), *words], program)
@@ -58,16 +61,19 @@ def words_of(found: Json) -> list[str]:
     return [f'--{name}={value}' for name, value in found['flags'].items()]
 
 
-def read(path: str) -> Json:
+def read(path: str, *, of_this_machine: bool = True) -> Json:
     """A settings file.
+
+    Args:
+      of_this_machine: refuse one that was found elsewhere.
 
     Raises:
       UsageError: it is none, or it was found on another machine.
     """
     try:
         found = json.loads(Path(path).read_text())
-        version, machine = found['schema_version'], found['machine']
-        named = dict(found['flags']), dict(found['for']), found['machine_fingerprint']
+        version, machine, mark = found['schema_version'], dict(found['machine']), found['machine_fingerprint']
+        found = {**found, 'flags': dict(found['flags']), 'for': dict(found['for'])}
     except OSError as error:
         raise UsageError([f'--settings={path}: {error.strerror}.']) from None
     except (ValueError, KeyError, TypeError):
@@ -76,18 +82,19 @@ def read(path: str) -> Json:
         raise UsageError(
             [f'--settings={path} has schema version {version}, not {SCHEMA_VERSION}: run `autotune` again.']
         )
-    here = machine_facts()
-    if named[2] != fingerprint(here):
-        differ = ', '.join(
+    if of_this_machine:
+        here = machine_facts()
+        differ = [
             f'{name} {machine.get(name)} there, {here[name]} here' for name in here if machine.get(name) != here[name]
-        )
-        typed = ' '.join(words_of(found))
-        raise UsageError(
-            [
-                f'--settings={path} was found on another machine ({differ or "its description was changed"}). Run '
-                f'`autotune` here{f", or type its flags yourself: {typed}" if typed else ""}.'
-            ]
-        )
+        ]
+        if mark != fingerprint(here):
+            typed = ' '.join(words_of(found))
+            raise UsageError(
+                [
+                    f'--settings={path} was found on another machine ({", ".join(differ) or "its file was changed"}). Run '
+                    f'`autotune` here{f", or type its flags yourself: {typed}" if typed else ""}.'
+                ]
+            )
     return found
 
 
@@ -101,7 +108,8 @@ def told(config: Any, words: Sequence[str]) -> Json | None:
     path = path_of(config)
     if not path:
         return None
-    found = read(path)
+    # The machine was looked at when the words were parsed; by now flags may have bound this process to a part of it.
+    found = read(path, of_this_machine=False)
     typed, _ = flags.several(type(config), words)
     return {
         'file': path,
@@ -146,12 +154,18 @@ def purpose(config: Any) -> Json:
 
 def machine_facts() -> Json:
     """What settings depend on, known without importing TensorFlow."""
+    facts = cpu.facts()
     return {
-        'processor': cpu.processor().name,
-        'instruction_sets': cpu.instruction_sets(),
-        'usable_cpus': cpu.usable_cpus(),
+        'processor': facts['name'],
+        'instruction_sets': facts['instruction_sets'],
+        'usable_cpus': facts['usable_cpus'],
         'tensorflow': _tensorflow(),
     }
+
+
+def _started_by_this_program() -> bool:
+    """Whether flags, such as an affinity, were applied to this process already, which may make the machine look smaller."""
+    return environment.read_mark()['pid'] == os.getpid() or _JOB in os.environ
 
 
 def fingerprint(machine: Mapping[str, Any]) -> str:
