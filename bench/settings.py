@@ -89,9 +89,10 @@ def read(path: str, *, of_this_machine: bool = True) -> Json:
         ]
         if mark != fingerprint(here):
             typed = ' '.join(words_of(found))
+            where = ', '.join(differ) or 'its file was changed'
             raise UsageError(
                 [
-                    f'--settings={path} was found on another machine ({", ".join(differ) or "its file was changed"}). Run '
+                    f'--settings={path} was found on another machine ({where}). Run '
                     f'`autotune` here{f", or type its flags yourself: {typed}" if typed else ""}.'
                 ]
             )
@@ -164,7 +165,7 @@ def machine_facts() -> Json:
 
 
 def _started_by_this_program() -> bool:
-    """Whether flags, such as an affinity, were applied to this process already, which may make the machine look smaller."""
+    """Whether flags were applied to this process already: an affinity makes the machine look smaller."""
     return environment.read_mark()['pid'] == os.getpid() or _JOB in os.environ
 
 
