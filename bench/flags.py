@@ -130,7 +130,7 @@ def several(config_class: type, words: Sequence[str]) -> tuple[dict[str, tuple[s
     given = {}
     for field, _ in options:
         if values[field.name].present:
-            text = values[field.name].value
+            text = str(values[field.name].value)
             parts = text.split(';' if field.metadata['commas'] or ';' in text else ',')
             given[field.name] = tuple(dict.fromkeys(part.strip() for part in parts))
     return given, problems + _strays(options, rest)

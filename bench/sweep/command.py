@@ -144,8 +144,9 @@ class _Work:
         )
 
     def _tell(self, each: Run, found: Done, label: str, todo: Sequence[Run]) -> None:
-        rate = found.record and found.record['throughput']['images_per_second']
-        text = f'failed: {found.failure}' if rate is None else f'{tables.number(rate)} images/sec'
+        text = f'failed: {found.failure}'
+        if found.record:
+            text = f'{tables.number(found.record["throughput"]["images_per_second"])} images/sec'
         seconds = self._seconds[each[0]][-1]
         left = self._time_left(todo, 0)
         name = self._matrix.cells[each[0]].name

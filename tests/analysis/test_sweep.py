@@ -112,7 +112,7 @@ def test_the_text_is_not_what_the_numbers_are() -> None:
     assert lines == [
         'model    precision  images/sec     95 % interval  x baseline   95 % interval  % of peak',
         'vgg_16   fp32            2.000    1.951 to 2.050    baseline                         50',
-        'vgg_16   bf16            4.003    3.917 to 4.092       2.002  1.990 to 2.014         50',
+        'vgg_16   bf16            4.003    3.917 to 4.091       2.002  1.994 to 2.009         50',
         '    1 of 4 runs failed: it was killed',
         'trivial  fp32           12,345  11,110 to 13,580    6172.500               -         50',
     ]

@@ -44,14 +44,15 @@ def test_wrong_words_of_a_search_are_run(words: list[str], told: str) -> None:
 def test_what_is_typed_or_cannot_be_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, 'usable_cpus', lambda: 2)
 
-    def names(*words: str, **allowed: bool) -> list[str]:
-        return [each.name for each in changes.candidates(AutotuneConfig(benchmark=words, **allowed), able)]
+    def names(*words: str, bf16: bool = False, batch: bool = False) -> list[str]:
+        config = AutotuneConfig(benchmark=words, allow_bf16=bf16, allow_batch_size=batch)
+        return [each.name for each in changes.candidates(config, able)]
 
     plain = names('--model=lenet')
     assert {'--num_inter_threads=2', '--xla=true', '--data_format=NCHW', '--num_intra_threads=1'} <= set(plain)
     assert not [name for name in plain if 'precision' in name or 'batch' in name]
-    assert names('--model=lenet', allow_bf16=True)[0] == '--precision=bf16'
-    batches = [name for name in names('--model=lenet', allow_batch_size=True) if 'batch' in name]
+    assert names('--model=lenet', bf16=True)[0] == '--precision=bf16'
+    batches = [name for name in names('--model=lenet', batch=True) if 'batch' in name]
     assert len(batches) == 3
     typed = names('--model=lenet', '--data_format=NHWC', '--num_inter_threads=1', '--noxla', '--num_intra_threads=2')
     assert [name for name in typed if 'allocator' not in name] == []

@@ -25,6 +25,7 @@ from bench.models.registry import register
 def broken(net, images):
     raise ValueError('no such layer')
 """
+MENDED = "return net.dense(net.flatten(images), net.num_classes, 'logits', activation=None)"
 
 
 def records(folder: Path) -> dict[str, float]:
@@ -49,23 +50,27 @@ def test_a_cell_that_fails_stops_the_rest_or_loses_its_reason(tmp_path: Path) ->
     assert trivial['images_per_second']['estimate'] > 0
     assert json.loads(done.stdout) == table(folder)
     assert 'failed: ' in (folder / 'table.txt').read_text()
-    # Typed again, it runs nothing and prints the same, and with --retry_failed what failed alone.
+    # Typed again, it runs nothing and prints the same.
     before = records(folder)
     again = program.run(*words)
     assert again.returncode == 1
     assert 'no such layer' in again.stdout
     assert 'round 1' not in again.stdout
     assert records(folder) == before
-    (tmp_path / 'broken.py').write_text(
-        BROKEN.replace(
-            "raise ValueError('no such layer')", 'return net.dense(net.flatten(images), net.num_classes, "l")'
-        )
-    )
+    assert (folder / 'plot.png').exists()
+
+
+@pytest.mark.slow
+def test_what_failed_is_not_tried_again_or_with_it_what_was_done(tmp_path: Path) -> None:
+    network, folder = tmp_path / 'own.py', tmp_path / 'sweep'
+    network.write_text(BROKEN)
+    words = ('sweep', f'--model={network},trivial', *SHORT, '--repetitions=1', f'--sweep_dir={folder}')
+    assert program.run(*words).returncode == 1
+    network.write_text(BROKEN.replace("raise ValueError('no such layer')", MENDED))
     retried = program.run(*words, '--retry_failed')
     assert retried.returncode == 0, retried.stderr + retried.stdout
     assert retried.stdout.count('round 1') == 1
     assert len(records(folder)) == 2
-    assert (folder / 'plot.png').exists()
 
 
 @pytest.mark.slow
