@@ -46,7 +46,7 @@ def networks(records: Iterable[Record], path: Path) -> None:
     panels[0].set_yticks(range(len(names)), names)
     panels[1].legend(loc='lower right', frameon=False)
     batch = shown[0]['config']['network']['batch_size']
-    figure.suptitle(f'images/sec, batch {batch}: {_machine(shown[0])}', fontsize=11)
+    figure.suptitle(f'images/sec, batch {batch}: {machine(shown[0])}', fontsize=11)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -67,7 +67,8 @@ def _bars(panel: Any, records: Sequence[Record], names: Sequence[str]) -> None:
             panel.text(percent + 1, place, f'{rate:,.1f}' if rate < 100 else f'{rate:,.0f}', va='center', fontsize=8)
 
 
-def _machine(record: Record) -> str:
+def machine(record: Record) -> str:
+    """Processors and TensorFlow, for a title."""
     cpu, build = record['machine']['cpu'], record['build']
     return f'{cpu["usable_cpus"]} cores of {cpu["name"]}, TensorFlow {build["tensorflow"]}'
 

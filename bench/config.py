@@ -22,6 +22,7 @@ from bench.options import (
     DataOptions,
     NetworkOptions,
     OutputOptions,
+    ProfileOptions,
     SettingsOptions,
     StepOptions,
     ThreadOptions,
@@ -45,7 +46,7 @@ _TRAINING = (
     'num_clones',
 )
 # What inference reads too, and the input alone does not.
-_BOTH = ('xla', 'checkpoint_path', 'moving_average_decay')
+_BOTH = ('xla', 'checkpoint_path', 'moving_average_decay', 'profile')
 # What reading shards alone reads.
 _SHARDS = (
     'data_name',
@@ -80,6 +81,7 @@ class BenchmarkConfig:
     threads: ThreadOptions = dataclasses.field(default_factory=ThreadOptions, metadata={'group': True})
     machine: MachineOptions = dataclasses.field(default_factory=MachineOptions, metadata={'group': True})
     found: SettingsOptions = dataclasses.field(default_factory=SettingsOptions, metadata={'group': True})
+    profile: ProfileOptions = dataclasses.field(default_factory=ProfileOptions, metadata={'group': True})
     output: OutputOptions = dataclasses.field(default_factory=OutputOptions, metadata={'group': True})
 
     @property
@@ -101,6 +103,10 @@ class BenchmarkConfig:
         found += checkpoint_problems(self.checkpoint)
         if not self.step.clone_on_cpu:
             found.append('--clone_on_cpu=false: the networks are computed on the CPU. Leave it out.')
+        if self.profile.profile and self.step.xla:
+            found.append(
+                '--profile with --xla: XLA computes many operations as one, which cannot be told apart. Leave one out.'
+            )
         found += self._data_problems()
         found += result_dir_problems(self.output.result_dir)
         return found
@@ -218,7 +224,7 @@ class BenchmarkConfig:
             (step.forward_only, 'with --forward_only', ('distortions',)),
             (data.data_dir is None, 'without --data_dir', _SHARDS),
         )
-        given = set().union(*map(_not_defaults, (self.network, step, data, checkpoint)))
+        given = set().union(*map(_not_defaults, (self.network, step, data, checkpoint, self.profile)))
         found = {name: when for applies, when, names in cases if applies for name in names if name in given}
         return [f'--{name} has no effect {when}; leave it out.' for name, when in found.items()]
 

@@ -241,6 +241,17 @@ class ThreadOptions:
 
 
 @dataclasses.dataclass(frozen=True)
+class ProfileOptions:
+    """The profile"""
+
+    profile: bool = option(
+        False,
+        'After the measurement, trace some steps: which operations lose most beside the roofline of this machine, as '
+        'tables, and as a JSON file and a plot beside the record.',
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class OutputOptions:
     """The result"""
 

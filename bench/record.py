@@ -36,6 +36,7 @@ class Worker:
       warmup_seconds, step_seconds: each step's duration.
       losses: each measured step's loss, where there is one and it is finite.
       peak_memory_bytes: the process's largest resident set.
+      noise: what disturbed its measured steps (bench/machine/noise.py); None where none was measured.
     """
 
     rank: int
@@ -45,6 +46,7 @@ class Worker:
     step_seconds: Sequence[float]
     losses: Sequence[float | None]
     peak_memory_bytes: int
+    noise: Json | None = None
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:
@@ -72,15 +74,15 @@ def step_times(step_seconds: Sequence[float]) -> Json | None:
     return {name: statistics.quantile(step_seconds, q) for name, q in (('median', 0.5), ('p95', 0.95), ('p99', 0.99))}
 
 
-def work(multiply_adds: int, training: bool, images_per_second: float, matrix_rate: float) -> Json:
-    """What fraction of the machine's matrix-product rate the network's arithmetic reached.
+def work(multiply_adds: int, training: bool, images_per_second: float, peak: float) -> Json:
+    """What fraction of the machine's peak the network's arithmetic reached.
 
     A multiply-add is 2 operations forward; training also has the products for the gradients of weights and inputs,
     which makes 6.
 
     Args:
       multiply_adds: of one image's forward pass.
-      matrix_rate: operations per second of one large matrix product on the same threads in the same type.
+      peak: operations per second of the fastest product on the same threads in the same precision.
     """
     operations = 6 if training else 2
     rate = multiply_adds * operations * images_per_second
@@ -88,8 +90,8 @@ def work(multiply_adds: int, training: bool, images_per_second: float, matrix_ra
         'multiply_adds_per_image': multiply_adds,
         'operations_per_multiply_add': operations,
         'gflops': rate / 1e9,
-        'matrix_product_gflops': matrix_rate / 1e9,
-        'fraction': rate / matrix_rate,
+        'peak_gflops': peak / 1e9,
+        'fraction': rate / peak,
     }
 
 
@@ -107,6 +109,7 @@ def assemble(
     container: Json | None,
     workers: Sequence[Worker],
     images_per_step: int,
+    machine_rates: Json | None,
     achieved: Json | None,
     settings: Json | None,
     warnings: Sequence[Json],
@@ -132,8 +135,11 @@ def assemble(
         'workers': [dataclasses.asdict(worker) for worker in workers],
         'throughput': throughput(step_seconds, images_per_step),
         'step_seconds': step_times(step_seconds),
+        'machine_rates': machine_rates,
         'work': achieved,
         'settings': settings,
+        # Named when it is written.
+        'profile': None,
         'warnings': list(warnings),
     }
 

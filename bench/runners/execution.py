@@ -1,4 +1,4 @@
-"""Runs a benchmark's step in TensorFlow: session, measurement, the machine's matrix-product rate; and what went wrong.
+"""Runs a benchmark's step in TensorFlow: session, measurement, profile, the machine's rates; and what went wrong.
 
 Imports TensorFlow; local.py, which imports this late, does not.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import tensorflow.compat.v1 as tf
 
@@ -16,11 +16,12 @@ from bench.config import BenchmarkConfig
 from bench.data import pipeline, trouble
 from bench.data.datasets import Dataset
 from bench.errors import BenchError, UsageError
-from bench.machine import matrix_rate, memory
+from bench.machine import memory, noise, rates
 from bench.models.registry import Network
+from bench.record import Json
 from bench.runners import session as sessions
 from bench.runners import step as steps
-from bench.runners import timing
+from bench.runners import timing, trace
 from bench.screen import Screen
 from bench.training import checkpoint_files
 
@@ -43,16 +44,20 @@ class Seen:
     Attributes:
       measurement: None where it failed before any step.
       multiply_adds: of one image's forward pass.
-      matrix_rate: operations per second; 0 where nothing was measured to compare with it.
-      peak_memory_bytes: of the process, before the matrix product was measured.
+      peak_memory_bytes: of the process, before anything but the steps was run.
       error: why the run failed, as sentences, or None.
+      noise: what disturbed the measured steps; None where there were none.
+      machine_rates: what this machine does at the most, by precision; none where nothing was measured to compare with.
+      traced: of the steps that were run for the profile.
     """
 
     measurement: timing.Measurement | None
     multiply_adds: int
-    matrix_rate: float
     peak_memory_bytes: int
     error: str | None
+    noise: Json | None = None
+    machine_rates: Mapping[str, rates.Rates] = dataclasses.field(default_factory=dict)
+    traced: trace.Trace | None = None
 
 
 def execute(
@@ -68,8 +73,9 @@ def execute(
       UsageError: what was asked for cannot be, as the network's variables or the checkpoint show.
     """
     tf.get_logger().setLevel('ERROR')
-    session_config = _session_config(config, xla=config.step.xla)
+    session_config = _session_config(config, config.network.precision, xla=config.step.xla)
     _let_tensorflow_remark(session_config)
+    watch = noise.Watch()
     try:
         screen.progress(f'building {network.name}')
         with contextlib.ExitStack() as files:
@@ -81,20 +87,44 @@ def execute(
                 # What an archive was unpacked to is not needed any more, and shall not outlive a killed run.
                 files.close()
                 images, has_loss = config.images_per_step, step.loss is not None
-                measurement = timing.measure(call, config.timing, images, screen, stop_requested, has_loss=has_loss)
+                measurement = timing.measure(
+                    call, config.timing, images, screen, stop_requested, has_loss=has_loss, begin=watch.start
+                )
+                watch.stop()
+                seen = Seen(measurement, step.multiply_adds, memory.peak_bytes(), None, watch.noise())
+                if config.profile.profile:
+                    seen = _profiled(seen, session, step, screen, stop_requested)
     except timing.StepFailedError as error:
-        return Seen(error.measurement, 0, 0.0, memory.peak_bytes(), _explained(error.__cause__, dataset, screen))
+        watch.stop()
+        told = _explained(error.__cause__, dataset, screen)
+        return Seen(error.measurement, 0, memory.peak_bytes(), told, watch.noise())
     except UsageError:
         raise
     except (BenchError, MemoryError, ValueError, OverflowError, *pipeline.ERRORS) as error:
-        return Seen(None, 0, 0.0, memory.peak_bytes(), _explained(error, dataset, screen))
-    peak = memory.peak_bytes()
-    rate = 0.0
+        return Seen(None, 0, memory.peak_bytes(), _explained(error, dataset, screen))
     if step.multiply_adds and measurement.step_seconds and not stop_requested():
-        screen.progress("measuring this machine's matrix product")
-        # Without XLA, so that runs with and without it are compared with the same.
-        rate = matrix_rate.measure(_session_config(config, xla=False), config.network.precision)
-    return Seen(measurement, step.multiply_adds, rate, peak, None)
+        return dataclasses.replace(seen, machine_rates=_machine_rates(config, screen))
+    return seen
+
+
+def _profiled(
+    seen: Seen, session: tf.Session, step: steps.Step, screen: Screen, stop_requested: Callable[[], bool]
+) -> Seen:
+    """With the trace of some steps more, or with what kept them from being traced."""
+    screen.progress('tracing steps')
+    try:
+        return dataclasses.replace(seen, traced=trace.trace(session, [step.operation, step.loss], stop_requested))
+    except (MemoryError, *pipeline.ERRORS) as error:
+        return dataclasses.replace(seen, error=f'The profile could not be made. {_explained(error, None, screen)}')
+
+
+def _machine_rates(config: BenchmarkConfig, screen: Screen) -> dict[str, rates.Rates]:
+    """In the run's precision; for a profile also in float32, in which some operations of every network compute."""
+    screen.progress('measuring what this machine does at the most')
+    precisions = dict.fromkeys([config.network.precision, *(['fp32'] if config.profile.profile else [])])
+    # Without XLA, so that runs with and without it are compared with the same.
+    plain = _session_config(config, 'fp32', xla=False)
+    return {precision: rates.measure(plain, precision) for precision in precisions}
 
 
 def _let_tensorflow_remark(session_config: tf.ConfigProto) -> None:
@@ -110,11 +140,11 @@ def _let_tensorflow_remark(session_config: tf.ConfigProto) -> None:
         os.close(nowhere)
 
 
-def _session_config(config: BenchmarkConfig, *, xla: bool) -> tf.ConfigProto:
+def _session_config(config: BenchmarkConfig, precision: str, *, xla: bool) -> tf.ConfigProto:
     return sessions.config(
         intra_threads=config.threads.num_intra_threads or 0,
         inter_threads=config.threads.num_inter_threads or 0,
-        precision=config.network.precision,
+        precision=precision,
         xla=xla,
         frozen=config.step.forward_only,
     )

@@ -16,7 +16,7 @@ from bench import flags, record, settings
 from bench.config import BenchmarkConfig
 from bench.data import datasets
 from bench.errors import BenchError
-from bench.machine import capabilities, container, cpu, environment, memory, tuning
+from bench.machine import capabilities, container, cpu, environment, memory, noise, tuning
 from bench.models import registry
 from bench.runners import summary, timing
 from bench.runners.stop import StopRequest
@@ -47,7 +47,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         screen.progress('loading TensorFlow')
         # Only here, because it takes seconds: everything that can be refused has been.
         from bench.data import trouble
-        from bench.runners import execution
+        from bench.runners import execution, profile
 
         if dataset is not None and data.skip_bad_records:
             dataset = trouble.without_bad_records(dataset, data.skip_bad_records, screen)
@@ -59,6 +59,11 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
             written = _record(config, words, started, seen, given, applied, skipped)
             summary.show(written, screen)
             failures = [seen.error] if seen.error else []
+            if seen.traced and seen.machine_rates:
+                try:
+                    profile.write(seen.traced, seen.machine_rates, written, _name(config, started), screen)
+                except BenchError as error:
+                    failures.append(str(error))
             try:
                 path = record.write(written, config.output.result_dir, _name(config, started))
                 screen.line(f'{"record":<12}{path}')
@@ -91,11 +96,13 @@ def _record(
         step_seconds=measured.step_seconds if measured else (),
         losses=measured.losses if measured else (),
         peak_memory_bytes=seen.peak_memory_bytes,
+        noise=seen.noise,
     )
     rate = record.throughput(worker.step_seconds, config.images_per_step)
+    limits = seen.machine_rates.get(config.network.precision)
     achieved = (
-        record.work(seen.multiply_adds, not config.step.forward_only, rate['images_per_second'], seen.matrix_rate)
-        if rate and seen.matrix_rate
+        record.work(seen.multiply_adds, not config.step.forward_only, rate['images_per_second'], limits.peak)
+        if rate and limits
         else None
     )
     return record.assemble(
@@ -111,6 +118,7 @@ def _record(
         container=container.facts(),
         workers=[worker],
         images_per_step=config.images_per_step,
+        machine_rates=limits.as_json() if limits else None,
         achieved=achieved,
         settings=applied,
         warnings=[
@@ -118,6 +126,7 @@ def _record(
             *settings.warnings(applied, config),
             *skipped,
             *(timing.warnings(measured) if measured else []),
+            *noise.warnings(seen.noise),
         ],
     )
 

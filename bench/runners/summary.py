@@ -21,7 +21,8 @@ def show(record: Json, screen: Screen) -> None:
         screen.line(f'warning: {warning["text"]}')
 
 
-def _lines(record: Json) -> list[tuple[str, str]]:
+def title(record: Json) -> str:
+    """What was run, in a line."""
     config = record['config']
     network, step, data = config['network'], config['step'], config['data']
     job = 'input alone' if data['input_only'] else 'inference' if step['forward_only'] else 'training'
@@ -29,35 +30,47 @@ def _lines(record: Json) -> list[tuple[str, str]]:
     size = network['image_size']
     clones = f'{step["num_clones"]} clones of ' if step['num_clones'] > 1 else ''
     batch = f'{clones}batch {network["batch_size"]} of {size}x{size}'
-    lines = [
-        (
-            'run',
-            f'{network["model"]}, {job}, {batch}, {network["data_format"]}, '
-            f'{network["precision"]}{", XLA" if step["xla"] else ""}, {source}',
-        )
-    ]
+    xla = ', XLA' if step['xla'] else ''
+    return f'{network["model"]}, {job}, {batch}, {network["data_format"]}, {network["precision"]}{xla}, {source}'
+
+
+def _lines(record: Json) -> list[tuple[str, str]]:
+    lines = [('run', title(record))]
     if record['throughput']:
         lines += [('throughput', _throughput(record)), ('step time', _step_times(record))]
     elif record['ended']['status'] == 'interrupted':
         lines.append(('throughput', 'interrupted before a step was measured'))
     if record['work']:
-        work = record['work']
-        lines.append(
-            (
-                'machine',
-                f'{work["gflops"]:.1f} GFLOP/s, {100 * work["fraction"]:.0f} % of what one large matrix product in '
-                f'{network["precision"]} reaches here ({work["matrix_product_gflops"]:.0f})',
-            )
-        )
-    threads = config['threads']
+        lines.append(('machine', _machine(record)))
+    threads = record['config']['threads']
     memory = max((worker['peak_memory_bytes'] for worker in record['workers']), default=0)
     lines += [
         ('memory', f'{memory / 2**30:.2f} GiB at the most'),
         ('threads', f'{threads["num_intra_threads"]} within an operation, {threads["num_inter_threads"]} between'),
     ]
+    noise = record['workers'][0]['noise']
+    if noise:
+        lines.append(('noise', _noise(noise)))
     if record['settings']:
         lines.append(('settings', _settings(record['settings'])))
     return lines
+
+
+def _machine(record: Json) -> str:
+    work, rates = record['work'], record['machine_rates']
+    return (
+        f'{work["gflops"]:.1f} GFLOP/s, {100 * work["fraction"]:.0f} % of the {work["peak_gflops"]:.0f} that large '
+        f'products in {rates["precision"]} reach here; memory {rates["memory_gb_per_second"]:.1f} GB/s'
+    )
+
+
+def _noise(noise: Json) -> str:
+    """The two that are nowhere 0; what else there was is in the record, and in a warning if it was much."""
+    processors, others, stolen = noise['processors'], noise['other_processors'], noise['stolen_seconds']
+    if others is None or stolen is None:
+        return 'this system does not tell of other processes'
+    share = 100 * stolen / noise['seconds'] / processors
+    return f'other processes kept {others:.2f} of {processors} processors busy; {share:.1f} % of their time was stolen'
 
 
 def _settings(found: Json) -> str:

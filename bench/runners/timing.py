@@ -55,6 +55,7 @@ def measure(
     stop_requested: Callable[[], bool],
     *,
     has_loss: bool = True,
+    begin: Callable[[], None] = lambda: None,
 ) -> Measurement:
     """Warms up, measures and prints.
 
@@ -63,6 +64,7 @@ def measure(
       images_per_step: of all that takes part in a step.
       stop_requested: asked after each step.
       has_loss: whether a step has one to print.
+      begin: called before the first step that is measured.
 
     Raises:
       StepFailedError: a step raised.
@@ -81,6 +83,7 @@ def measure(
     durations = array.array('d')
     losses: list[float | None] = []
     end = ''
+    begin()
     last = start = time.perf_counter()
     while not end:
         try:

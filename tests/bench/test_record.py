@@ -75,7 +75,7 @@ def test_a_later_schema_is_not_misread(tmp_path: Path) -> None:
         record.read(path)
 
 
-def test_fraction_of_the_matrix_rate_by_hand() -> None:
+def test_fraction_of_the_peak_by_hand() -> None:
     # 3 G multiply-adds, 6 operations each, 10 images/sec: 180 GFLOP/s; the machine does 200.
     work = record.work(3_000_000_000, True, 10.0, 200e9)
     assert work['gflops'] == pytest.approx(180)

@@ -58,6 +58,9 @@ def test_a_run_prints_tf_cnn_benchmarks_lines_and_leaves_its_record(tmp_path: Pa
     assert record['work']['multiply_adds_per_image'] == 14_898_688
     assert record['work']['gflops'] == pytest.approx(6 * 14_898_688 * images_per_second / 1e9)
     assert worker['losses'][-1] < worker['losses'][0]
+    rates = record['machine_rates']
+    assert record['work']['peak_gflops'] == rates['peak_gflops'] == max(each['gflops'] for each in rates['products'])
+    assert worker['noise']['seconds'] == pytest.approx(sum(worker['step_seconds']), rel=0.2, abs=0.2)
 
 
 def test_the_repeat_line_of_a_record_repeats_the_run(tmp_path: Path) -> None:
@@ -99,6 +102,26 @@ def test_a_stopped_run_keeps_what_it_measured(tmp_path: Path, number: signal.Sig
     assert record['ended']['status'] == 'interrupted'
     assert len(record['workers'][0]['step_seconds']) >= 10
     assert record['throughput']['images_per_second'] > 0
+
+
+@pytest.mark.slow
+def test_a_process_that_competes_for_the_processor_is_told_of(tmp_path: Path) -> None:
+    here = {min(os.sched_getaffinity(0))}
+    burn = [sys.executable, '-c', 'while True: pass']
+    words = command(*LENET, '--num_warmup_batches=2', '--num_batches=500', f'--result_dir={tmp_path}')
+
+    def on_one_processor() -> None:
+        os.sched_setaffinity(0, here)
+
+    with subprocess.Popen(burn, preexec_fn=on_one_processor) as burning:  # noqa: PLW1509
+        try:
+            done = subprocess.run(words, preexec_fn=on_one_processor, check=False, capture_output=True, text=True)
+        finally:
+            burning.kill()
+    assert done.returncode == 0, done.stderr
+    (warning,) = (each for each in the_record(tmp_path)['warnings'] if each['code'] == 'other_load')
+    assert f'(process {burning.pid})' in warning['text']
+    assert warning['text'] in done.stdout
 
 
 def test_a_full_disk_under_standard_output_loses_no_record(tmp_path: Path) -> None:

@@ -1,0 +1,167 @@
+"""The roofline of a profiled step: which operations lose most, as a table and as a plot. Never imports TensorFlow.
+
+python -m analysis.roofline results/NAME.profile.json NAME.png
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use('Agg')
+
+from matplotlib import pyplot as plt
+
+Profile = dict[str, Any]
+
+_ROWS = 10
+# Of the step: what loses less is in no table.
+_LEAST = 0.0005
+_NUMBERED = 10
+_NAME = 41
+_OTHER = 'other'
+_KINDS = {
+    'convolution': ('#4477aa', ('Conv2D', 'DepthwiseConv2dNative')),
+    'gradient of weights': ('#ee6677', ('Conv2DBackpropFilter', 'DepthwiseConv2dNativeBackpropFilter')),
+    'gradient of images': ('#228833', ('Conv2DBackpropInput', 'DepthwiseConv2dNativeBackpropInput')),
+    'matrix product': ('#aa3377', ('MatMul', 'BatchMatMul', 'BatchMatMulV2', 'BatchMatMulV3')),
+    _OTHER: ('#888888', ()),
+}
+_SUMS = ('count', 'seconds', 'operations', 'bytes', 'roofline_seconds', 'lost_seconds')
+
+
+def grouped(profile: Profile, key: str) -> list[Profile]:
+    """The operations' sums by `key` ('computes' or 'layer'), those that lose most first.
+
+    Operations whose work is not known count in none but `seconds` and `count`.
+    """
+    groups: dict[str, Profile] = {}
+    for operation in profile['operations']:
+        start = {'name': operation[key], **dict.fromkeys(_SUMS, 0)}
+        group = groups.setdefault(operation[key], start)
+        for name in _SUMS:
+            group[name] += operation[name] or 0
+    return sorted(groups.values(), key=lambda group: group['lost_seconds'], reverse=True)
+
+
+def totals(profile: Profile) -> Profile:
+    """The sums over all operations."""
+    return {name: sum(operation[name] or 0 for operation in profile['operations']) for name in _SUMS}
+
+
+def lines(profile: Profile) -> list[str]:
+    """The tables for the screen."""
+    everything, steps = totals(profile), sorted(profile['traced_step_seconds'])
+    peaks = ', '.join(f'{gflops:.0f} GFLOP/s in {precision}' for precision, gflops in profile['peak_gflops'].items())
+    unknown = [operation for operation in profile['operations'] if operation['operations'] is None]
+    found = [
+        f'{"traced":<12}{len(steps)} steps of {1e3 * steps[len(steps) // 2]:.1f} ms; operations '
+        f'{1e3 * everything["seconds"]:.1f}, of which {1e3 * everything["lost_seconds"]:.1f} above the roofline',
+        f'{"roofline":<12}{peaks}; memory {profile["memory_gb_per_second"]:.1f} GB/s',
+    ]
+    if unknown:
+        seconds = sum(operation['seconds'] for operation in unknown)
+        found.append(f'{"unknown":<12}the work of {len(unknown)} operations, which take {1e3 * seconds:.1f} ms')
+    for key, title in (('computes', 'operation'), ('layer', 'layer')):
+        groups = [group for group in grouped(profile, key) if group['lost_seconds'] > _LEAST * everything['seconds']]
+        found += ['', *_table(groups[:_ROWS], title, everything['seconds'])]
+    return found
+
+
+def _table(groups: Sequence[Profile], title: str, seconds: float) -> list[str]:
+    rows = [f'{"lost ms":>9} {"of step":>8} {"ms":>9} {"count":>6} {"GFLOP/s":>8} {"GB/s":>6} {"roof":>5}  {title}']
+    for group in groups:
+        taken = group['seconds'] or float('inf')
+        rows.append(
+            f'{1e3 * group["lost_seconds"]:9.2f} {100 * group["lost_seconds"] / seconds:6.1f} % '
+            f'{1e3 * group["seconds"]:9.2f} {group["count"]:6d} {group["operations"] / taken / 1e9:8.1f} '
+            f'{group["bytes"] / taken / 1e9:6.1f} {100 * group["roofline_seconds"] / taken:3.0f} %  '
+            f'{_shortened(group["name"])}'
+        )
+    return rows
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _NAME else f'...{name[3 - _NAME :]}'
+
+
+def plot(profile: Profile, path: Path) -> None:
+    """Each operation's speed over its operations per byte, under the machine's roofline. Written to `path` as PNG.
+
+    A circle's area is the operation's share of the step. Those that lose most are numbered, and named at the side.
+    """
+    shown = [operation for operation in profile['operations'] if operation['operations'] and operation['seconds'] > 0]
+    figure, (panel, names) = plt.subplots(1, 2, figsize=(13, 6.2), width_ratios=(2, 1), layout='constrained')
+    _draw_roofline(panel, profile, shown)
+    _draw_operations(panel, shown, totals(profile)['seconds'])
+    _draw_names(panel, names, shown[:_NUMBERED])
+    figure.suptitle(f'{profile["run"]["title"]}: {profile["run"]["machine"]}', fontsize=11)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def _draw_roofline(panel: Any, profile: Profile, shown: Sequence[Profile]) -> None:
+    bandwidth, intensities = profile['memory_gb_per_second'], list(map(_intensity, shown))
+    left, right = min([0.05, *intensities]) / 2, 2 * max([100.0, *intensities])
+    for (precision, peak), style in zip(profile['peak_gflops'].items(), ('-', '--'), strict=False):
+        panel.plot([left, peak / bandwidth, right], [left * bandwidth, peak, peak], style, color='black', zorder=1)
+        panel.text(right, 1.04 * peak, f'{peak:.0f} GFLOP/s in {precision}', ha='right', va='bottom', fontsize=9)
+    panel.text(left, 2.2 * left * bandwidth, f'{bandwidth:.1f} GB/s', ha='left', va='bottom', fontsize=9)
+    panel.set(xscale='log', yscale='log', xlim=(left, right))
+    panel.set_ylim(left * bandwidth / 4, 2.5 * max(*profile['peak_gflops'].values(), *map(_gflops, shown)))
+    panel.set_xlabel('floating-point operations a byte')
+    panel.set_ylabel('GFLOP/s')
+    panel.grid(alpha=0.25)
+    panel.spines[['top', 'right']].set_visible(False)
+
+
+def _draw_operations(panel: Any, shown: Sequence[Profile], seconds: float) -> None:
+    for label, (colour, _) in _KINDS.items():
+        mine = [operation for operation in shown if _kind(operation) == label]
+        panel.scatter(
+            [_intensity(operation) for operation in mine],
+            [_gflops(operation) for operation in mine],
+            [6 + 4000 * operation['seconds'] / seconds for operation in mine],
+            color=colour,
+            alpha=0.5,
+            linewidths=0,
+            label=label if mine else None,
+            zorder=2,
+        )
+    for handle in panel.legend(loc='lower right', frameon=False).legend_handles:
+        handle.set_sizes([50])
+
+
+def _draw_names(panel: Any, names: Any, shown: Sequence[Profile]) -> None:
+    names.axis('off')
+    names.set_title('lost most, in milliseconds', loc='left', fontsize=10)
+    for number, operation in enumerate(shown, 1):
+        place = (_intensity(operation), _gflops(operation))
+        panel.annotate(str(number), place, ha='center', va='center', fontsize=8, fontweight='bold', zorder=3)
+        height = 1 - 0.095 * (number - 0.6)
+        names.text(0.0, height, f'{number}', fontsize=9, fontweight='bold', va='top')
+        names.text(0.17, height, f'{1e3 * operation["lost_seconds"]:.1f}', fontsize=9, va='top', ha='right')
+        percent = 100 * operation['roofline_seconds'] / operation['seconds']
+        text = f'{operation["computes"]}, {percent:.0f} % of the roofline\n{_shortened(operation["layer"])}'
+        names.text(0.21, height, text, fontsize=8, va='top', linespacing=1.3)
+
+
+def _kind(operation: Profile) -> str:
+    return next((label for label, (_, kinds) in _KINDS.items() if operation['computes'] in kinds), _OTHER)
+
+
+def _intensity(operation: Profile) -> float:
+    return float(operation['operations'] / operation['bytes'])
+
+
+def _gflops(operation: Profile) -> float:
+    return float(operation['operations'] / operation['seconds'] / 1e9)
+
+
+if __name__ == '__main__':
+    plot(json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2]))

@@ -1,0 +1,68 @@
+"""The tables and the plot of a profile that is small enough to add up by hand."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis import roofline
+
+
+def line(computes: str, layer: str, milliseconds: float, limit: float | None, **changes: Any) -> dict[str, Any]:
+    return {
+        'name': f'{layer}/{computes}', 'type': f'_Mkl{computes}', 'computes': computes, 'layer': layer, 'count': 1,
+        'precision': 'fp32', 'seconds': milliseconds / 1e3, 'operations': 10**9, 'bytes': 10**8, 'product': True,
+        'roofline_seconds': None if limit is None else limit / 1e3,
+        'lost_seconds': None if limit is None else max(0.0, (milliseconds - limit) / 1e3), **changes,
+    }  # fmt: skip
+
+
+PROFILE: dict[str, Any] = {
+    'run': {'title': 'net, training', 'machine': '2 cores'},
+    'peak_gflops': {'fp32': 200.0},
+    'memory_gb_per_second': 20.0,
+    'traced_step_seconds': [0.050, 0.040, 0.045],
+    'operations': [
+        line('Conv2D', 'net/conv1', 16, 6),
+        line('Relu', 'net/conv1', 9, 5),
+        line('Conv2D', 'net/conv2', 8, 6),
+        line('Identity', 'net/conv2', 1, 0, operations=0, bytes=0),
+        line('Strange', 'net', 2, None, operations=None, bytes=None),
+    ],
+}
+
+
+def test_sums_by_type_and_by_layer_are_those_of_the_operations() -> None:
+    by_type = {group['name']: group for group in roofline.grouped(PROFILE, 'computes')}
+    assert list(by_type)[:2] == ['Conv2D', 'Relu'], 'what loses most comes first'
+    assert by_type['Conv2D']['lost_seconds'] == pytest.approx(0.012)
+    assert by_type['Conv2D']['count'] == 2
+    by_layer = {group['name']: group for group in roofline.grouped(PROFILE, 'layer')}
+    assert by_layer['net/conv1']['lost_seconds'] == pytest.approx(0.014)
+    assert by_layer['net/conv2']['seconds'] == pytest.approx(0.009)
+    assert roofline.totals(PROFILE)['seconds'] == pytest.approx(0.036)
+
+
+def test_the_tables_say_what_is_lost_and_what_is_not_known() -> None:
+    text = roofline.lines(PROFILE)
+    assert text[0] == 'traced      3 steps of 45.0 ms; operations 36.0, of which 17.0 above the roofline'
+    assert text[2] == 'unknown     the work of 1 operations, which take 2.0 ms'
+    (row,) = (each for each in text if each.endswith(' Conv2D'))
+    # 12 of 36 ms; 2 G operations and 0.2 GB in 24 ms; 12 of 24 ms by the roofline.
+    assert row.split() == ['12.00', '33.3', '%', '24.00', '2', '83.3', '8.3', '50', '%', 'Conv2D']
+    assert not [each for each in text if each.endswith(' Strange')], 'nobody knows what it loses'
+
+
+def test_no_line_is_wider_than_a_terminal() -> None:
+    wide = copy.deepcopy(PROFILE)
+    wide['operations'][0]['layer'] = 'InceptionResnetV2/' + 'block35_1/' * 12 + 'Conv2d_1x1'
+    wide['operations'][0].update(seconds=99.0, lost_seconds=98.0)
+    assert max(map(len, roofline.lines(wide))) <= 100
+
+
+def test_the_plot_is_drawn_for_operations_that_cannot_be_placed_too(tmp_path: Path) -> None:
+    roofline.plot(PROFILE, tmp_path / 'roofline.png')
+    assert (tmp_path / 'roofline.png').read_bytes().startswith(b'\x89PNG')

@@ -1,0 +1,189 @@
+"""Noise: amounts by hand, warnings at their limits and not below, and a real process that disturbs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from bench.machine import noise
+from bench.machine.counters import Events, Load, Process
+
+QUIET: dict[str, Any] = {
+    'seconds': 20.0, 'samples': 41, 'processors': 2, 'other_processors': 0.02, 'other_processors_most': 0.3,
+    'stolen_seconds': 0.04, 'quota_periods': 0, 'quota_seconds': 0.0, 'thermal_throttles': 0,
+    'megahertz': {'low': 3290.0, 'median': 3300.0, 'high': 3310.0}, 'major_faults': 3, 'swapped_pages': 0,
+    'preemptions': 400, 'memory_stall_seconds': 0.0, 'busiest': [], 'whole_host': False,
+}  # fmt: skip
+UNKNOWN = {
+    'other_processors': None, 'other_processors_most': None, 'stolen_seconds': None, 'quota_periods': None,
+    'quota_seconds': None, 'thermal_throttles': None, 'megahertz': None, 'swapped_pages': None,
+    'memory_stall_seconds': None,
+}  # fmt: skip
+EVENTS = Events(
+    quota_periods=100,
+    quota_seconds=7.0,
+    thermal=None,
+    major_faults=10,
+    swapped_pages=5,
+    preemptions=1000,
+    memory_stall_seconds=3.0,
+)
+
+
+def codes(seen: dict[str, Any]) -> list[str]:
+    return [warning['code'] for warning in noise.warnings(seen)]
+
+
+def load(seconds: float, busy: float, own: float, megahertz: float | None = None) -> Load:
+    return Load(seconds, busy, 0.25 * seconds, own, megahertz)
+
+
+def test_amounts_are_differences_and_others_what_is_not_our_own() -> None:
+    after = Events(130, 8.5, None, 12, 25, 1600, 3.5)
+    loads = [load(50.0, 200.0, 90.0, 3000.0), load(54.0, 208.0, 94.0, 3200.0), load(60.0, 219.0, 105.0, 3400.0)]
+    seen = noise.amounts(loads, EVENTS, after, 2)
+    # 19 processor seconds at work, 15 of them ours, in 10 s; 4 of 8 in the first 4 s.
+    assert seen['other_processors'] == pytest.approx(0.4)
+    assert seen['other_processors_most'] == pytest.approx(1.0)
+    assert seen['seconds'] == pytest.approx(10.0)
+    assert seen['stolen_seconds'] == pytest.approx(2.5)
+    assert (seen['quota_periods'], seen['quota_seconds']) == (30, 1.5)
+    assert (seen['major_faults'], seen['swapped_pages'], seen['preemptions']) == (2, 20, 600)
+    assert seen['memory_stall_seconds'] == pytest.approx(0.5)
+    assert seen['thermal_throttles'] is None
+    assert seen['megahertz'] == pytest.approx({'low': 3040.0, 'median': 3200.0, 'high': 3360.0})
+
+
+def test_a_burst_between_half_second_readings_is_seen_in_the_worst_second() -> None:
+    # Others use one processor from 2.0 to 3.0 s and none else.
+    times = [0.5 * index for index in range(13)]
+    loads = [load(at, at + min(max(at - 2.0, 0.0), 1.0), at) for at in times]
+    seen = noise.amounts(loads, EVENTS, EVENTS, 2)
+    assert seen['other_processors'] == pytest.approx(1 / 6)
+    assert seen['other_processors_most'] == pytest.approx(1.0)
+
+
+def test_rounded_counters_never_give_less_than_nothing() -> None:
+    seen = noise.amounts([load(0.0, 10.0, 5.0), load(1.0, 11.99, 7.0)], EVENTS, EVENTS, 2)
+    assert seen['other_processors'] == 0.0
+
+
+def test_the_busiest_are_others_and_what_they_used_meanwhile() -> None:
+    before = {1: Process('init', 0, 500.0, 10.0), 7: Process('bench', 1, 3.0, 0.0), 8: Process('old', 1, 4.0, 0.0)}
+    after = {
+        1: Process('init', 0, 500.0, 10.5),  # a child of it ended, which had used half a second
+        7: Process('bench', 1, 23.0, 0.0),
+        8: Process('reused', 1, 2.0, 0.0),  # another process, which got the number
+        9: Process('burn', 1, 9.0, 0.0),
+        10: Process('idle', 1, 0.0, 0.0),
+    }
+    assert noise.busiest(before, after, {7}, 10.0) == [
+        {'name': 'burn', 'pid': 9, 'processors': 0.9},
+        {'name': 'reused', 'pid': 8, 'processors': 0.2},
+        {'name': 'init', 'pid': 1, 'processors': 0.05},
+    ]
+
+
+def test_a_quiet_machine_and_one_that_tells_nothing_give_no_warning() -> None:
+    assert codes(QUIET) == []
+    assert codes({**QUIET, **UNKNOWN}) == []
+    assert noise.warnings(None) == []
+
+
+@pytest.mark.parametrize(
+    ('changes', 'code'),
+    [
+        ({'other_processors': 0.66}, 'other_load'),
+        ({'other_processors': 0.101}, 'other_load'),
+        ({'other_processors': 0.8, 'processors': 64}, 'other_load'),
+        ({'stolen_seconds': 0.41}, 'stolen'),
+        ({'quota_seconds': 0.21, 'quota_periods': 9}, 'quota'),
+        ({'thermal_throttles': 1}, 'thermal'),
+        ({'megahertz': {'low': 3100.0, 'median': 3300.0, 'high': 3300.0}}, 'frequency'),
+        ({'major_faults': 200}, 'page_faults'),
+        ({'swapped_pages': 200}, 'swapping'),
+        ({'preemptions': 4000}, 'preempted'),
+        ({'memory_stall_seconds': 0.21}, 'memory_pressure'),
+    ],
+)
+def test_each_disturbance_beyond_its_limit_is_told_alone(changes: dict[str, Any], code: str) -> None:
+    assert codes({**QUIET, **changes}) == [code]
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {'other_processors': 0.09},
+        {'other_processors': 0.5, 'processors': 64},
+        {'stolen_seconds': 0.39},
+        {'quota_seconds': 0.19, 'quota_periods': 9},
+        {'megahertz': {'low': 3150.0, 'median': 3300.0, 'high': 3300.0}},
+        {'major_faults': 199},
+        {'swapped_pages': 199},
+        {'preemptions': 3900},
+        {'memory_stall_seconds': 0.19},
+        # A hundredth of a second, in which processor time is counted, is much of a short measurement.
+        {'seconds': 0.1, 'other_processors': 0.3, 'stolen_seconds': 0.01, 'preemptions': 10, 'quota_seconds': 0.01},
+        {'seconds': 0.01, 'major_faults': 2, 'preemptions': 0, 'stolen_seconds': 0.0},
+    ],
+)
+def test_what_is_below_its_limit_is_no_alarm(changes: dict[str, Any]) -> None:
+    assert codes({**QUIET, **changes}) == []
+
+
+def test_a_warning_names_who_and_says_when_it_is_the_whole_host() -> None:
+    busy = [{'name': 'python3', 'pid': 4242, 'processors': 0.64}]
+    (warning,) = noise.warnings({**QUIET, 'other_processors': 0.66, 'busiest': busy, 'whole_host': True})
+    assert 'of the whole host kept 0.66 of 2 processors' in warning['text']
+    assert 'python3 (process 4242) 0.64' in warning['text']
+
+
+BURN = 'while True: pass'
+
+
+@pytest.fixture
+def burning() -> Iterator[int]:
+    with subprocess.Popen([sys.executable, '-c', BURN]) as process:
+        yield process.pid
+        process.kill()
+
+
+def test_a_foreign_process_is_named(burning: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, '_BUSIEST', 1000)
+    # A root without descendants: the burning process, a child of this one, is foreign to it.
+    root = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])
+    watch = noise.Watch(root.pid)
+    try:
+        watch.start()
+        time.sleep(1)
+        watch.stop()
+    finally:
+        root.kill()
+        root.wait()
+    seen = watch.noise()
+    assert seen is not None
+    assert burning in [each['pid'] for each in seen['busiest']]
+    assert seen['other_processors_most'] > 0
+
+
+def test_the_runs_own_child_is_not_told_as_foreign(burning: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, '_BUSIEST', 1000)
+    watch = noise.Watch()
+    watch.start()
+    time.sleep(1)
+    watch.stop()
+    seen = watch.noise()
+    assert seen is not None
+    assert not {burning, os.getpid()} & {each['pid'] for each in seen['busiest']}
+
+
+def test_watching_that_never_began_ends_and_tells_nothing() -> None:
+    watch = noise.Watch()
+    watch.stop()
+    assert watch.noise() is None
