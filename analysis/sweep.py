@@ -245,7 +245,7 @@ def legend(found: Json) -> list[str]:
         '',
         f'images/sec  {how}',
         'x baseline  how many times as fast as the baseline, from the pairs within the rounds',
-        '% of peak   of what one large matrix product reaches with the same settings',
+        '% of peak   of what the fastest large product reaches with the same settings',
     ]
     if 'num_workers' in found['axes']:
         lines.append('per core    speed per core, as a part of that with the fewest workers')
