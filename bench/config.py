@@ -7,13 +7,16 @@ This module and all that it imports know nothing of TensorFlow, so that a wrong 
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench import errors
+from bench import distribution, errors
 from bench.data import cache, datasets
 from bench.data.preprocessing import Preprocessing, family_of
+from bench.distribution import DistributionOptions
+from bench.machine import cpu
 from bench.machine.capabilities import Capabilities
 from bench.machine.options import MachineOptions, machine_problems
 from bench.models import registry
@@ -79,6 +82,7 @@ class BenchmarkConfig:
     data: DataOptions = dataclasses.field(default_factory=DataOptions, metadata={'group': True})
     timing: TimingOptions = dataclasses.field(default_factory=TimingOptions, metadata={'group': True})
     threads: ThreadOptions = dataclasses.field(default_factory=ThreadOptions, metadata={'group': True})
+    distribution: DistributionOptions = dataclasses.field(default_factory=DistributionOptions, metadata={'group': True})
     machine: MachineOptions = dataclasses.field(default_factory=MachineOptions, metadata={'group': True})
     found: SettingsOptions = dataclasses.field(default_factory=SettingsOptions, metadata={'group': True})
     profile: ProfileOptions = dataclasses.field(default_factory=ProfileOptions, metadata={'group': True})
@@ -86,7 +90,7 @@ class BenchmarkConfig:
 
     @property
     def images_per_step(self) -> int:
-        """Every clone has a batch of its own; 0 before the batch size is resolved."""
+        """Of one worker, whose clones have a batch each; 0 before the batch size is resolved."""
         return (self.network.batch_size or 0) * self.step.num_clones
 
     def problems(self, capabilities: Callable[..., Capabilities]) -> list[str]:
@@ -108,6 +112,9 @@ class BenchmarkConfig:
                 '--profile with --xla: XLA computes many operations as one, which cannot be told apart. Leave one out.'
             )
         found += self._data_problems()
+        found += distribution.problems(self.distribution, self.step, self.data, os.environ, cpu.usable_cpus())
+        if self.profile.profile and self.distribution.kind in distribution.OF_SEVERAL_PROCESSES:
+            found.append('--profile traces one process: leave it out, or --num_workers and --variable_update.')
         found += result_dir_problems(self.output.result_dir)
         return found
 
@@ -137,6 +144,7 @@ class BenchmarkConfig:
                 num_intra_threads=self.threads.num_intra_threads or usable_cpus,
                 num_inter_threads=self.threads.num_inter_threads or 1,
             ),
+            distribution=self.distribution.resolved(os.environ),
         )
 
     def _image_size(self) -> int | None:

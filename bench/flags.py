@@ -25,6 +25,8 @@ _ELSEWHERE = {
     'num_gpus': 'Leave it out: the networks are computed on the CPU.',
     'kmp_settings': 'KMP_SETTINGS=1 in the environment prints them.',
     'use_fp16': '--precision=bf16 is the 16-bit arithmetic of CPUs.',
+    'horovod_device': 'Leave it out: gradients are exchanged by the CPU.',
+    'elastic': 'A speed is that of a number of workers: when one is lost, the run ends and its record says which.',
     'batch_group_size': 'Leave it out: the pipeline prefetches by itself.',
 }
 

@@ -35,7 +35,9 @@ class Worker:
       host, pid: where it ran.
       warmup_seconds, step_seconds: each step's duration.
       losses: each measured step's loss, where there is one and it is finite.
-      peak_memory_bytes: the process's largest resident set.
+      peak_memory_bytes: the process's largest resident set; None where it left without telling.
+      cpus: that it was pinned to; none where it could use all.
+      alone_seconds: durations of steps without the exchange with other workers, measured after the others.
       noise: what disturbed its measured steps (bench/machine/noise.py); None where none was measured.
     """
 
@@ -45,7 +47,9 @@ class Worker:
     warmup_seconds: Sequence[float]
     step_seconds: Sequence[float]
     losses: Sequence[float | None]
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
+    cpus: Sequence[int] = ()
+    alone_seconds: Sequence[float] = ()
     noise: Json | None = None
 
 
@@ -103,7 +107,7 @@ def assemble(
     repeat: str,
     config: Any,
     machine: Json,
-    build: Json,
+    build: Json | None,
     environment: Mapping[str, str],
     tuning: Sequence[Json],
     container: Json | None,
@@ -127,12 +131,16 @@ def assemble(
         'machine': machine,
         'machine_fingerprint': fingerprint(machine),
         'build': build,
-        'build_fingerprint': fingerprint(build),
+        'build_fingerprint': fingerprint(build) if build else None,
         'environment': dict(environment),
         'tuning': list(tuning),
         'container': container,
         'images_per_step': images_per_step,
-        'workers': [dataclasses.asdict(worker) for worker in workers],
+        'workers': [
+            {**dataclasses.asdict(worker), 'throughput': throughput(worker.step_seconds, images_per_step)}
+            for worker in workers
+        ],
+        'distribution': None,
         'throughput': throughput(step_seconds, images_per_step),
         'step_seconds': step_times(step_seconds),
         'machine_rates': machine_rates,

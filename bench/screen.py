@@ -15,21 +15,22 @@ _SECONDS_BETWEEN_DRAWINGS = 0.5
 class Screen:
     """Lines go to standard output, or to standard error where standard output belongs to JSON.
 
-    Used as a context manager, so that the terminal is left as it was found.
+    Used as a context manager, so that the terminal is left as it was found. A silent one shows nothing.
 
     Attributes:
       lost_lines: some could not be written, for another reason than that nobody reads them any more.
     """
 
-    def __init__(self, *, to_stderr: bool = False) -> None:
+    def __init__(self, *, to_stderr: bool = False, silent: bool = False) -> None:
         self._stream = sys.stderr if to_stderr else sys.stdout
+        self._silent = silent
         self._live: Any = None
         self._plain: Any = None
         self._drawn = 0.0
         self.lost_lines = False
 
     def __enter__(self) -> Screen:
-        if self._stream.isatty():
+        if self._stream.isatty() and not self._silent:
             from rich.console import Console
             from rich.live import Live
             from rich.text import Text
@@ -50,7 +51,7 @@ class Screen:
         """Prints a line, exactly as it is where the output is no terminal."""
         if self._live:
             self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        else:
+        elif not self._silent:
             try:
                 print(text, file=self._stream, flush=True)
             except OSError as error:

@@ -22,6 +22,8 @@ from bench.record import Json
 from bench.runners import session as sessions
 from bench.runners import step as steps
 from bench.runners import timing, trace
+from bench.runners.member import Progress
+from bench.runners.strategy import Strategy, plain_call
 from bench.screen import Screen
 from bench.training import checkpoint_files
 
@@ -49,6 +51,8 @@ class Seen:
       noise: what disturbed the measured steps; None where there were none.
       machine_rates: what this machine does at the most, by precision; none where nothing was measured to compare with.
       traced: of the steps that were run for the profile.
+      alone_seconds: durations of steps without the exchange with other workers.
+      lost: the run failed because another worker was gone.
     """
 
     measurement: timing.Measurement | None
@@ -58,6 +62,8 @@ class Seen:
     noise: Json | None = None
     machine_rates: Mapping[str, rates.Rates] = dataclasses.field(default_factory=dict)
     traced: trace.Trace | None = None
+    alone_seconds: tuple[float, ...] = ()
+    lost: bool = False
 
 
 def execute(
@@ -66,8 +72,14 @@ def execute(
     dataset: Dataset | None,
     screen: Screen,
     stop_requested: Callable[[], bool],
+    strategy: Strategy,
+    progress: Progress,
 ) -> Seen:
     """Does the (resolved) run.
+
+    Args:
+      strategy: how several processes share the steps.
+      progress: told of each step that is done.
 
     Raises:
       UsageError: what was asked for cannot be, as the network's variables or the checkpoint show.
@@ -75,36 +87,74 @@ def execute(
     tf.get_logger().setLevel('ERROR')
     session_config = _session_config(config, config.network.precision, xla=config.step.xla)
     _let_tensorflow_remark(session_config)
-    watch = noise.Watch()
+    watch = noise.Watch(progress.root)
     try:
         screen.progress(f'building {network.name}')
         with contextlib.ExitStack() as files:
             path = config.checkpoint.checkpoint_path
             checkpoint = files.enter_context(checkpoint_files.opened(path)) if path is not None else None
-            step = steps.benchmark_step(config, network, dataset, session_config, checkpoint)
-            with tf.Session(graph=step.graph, config=session_config) as session:
-                call = steps.prepare(step, session)
+            step = steps.benchmark_step(config, network, dataset, session_config, checkpoint, strategy)
+            with strategy.session(step.graph, session_config) as session:
+                call = progress.counting(steps.prepare(step, session, strategy))
                 # What an archive was unpacked to is not needed any more, and shall not outlive a killed run.
                 files.close()
                 images, has_loss = config.images_per_step, step.loss is not None
+                images *= strategy.size if strategy.is_synchronous else 1
                 measurement = timing.measure(
-                    call, config.timing, images, screen, stop_requested, has_loss=has_loss, begin=watch.start
+                    call,
+                    config.timing,
+                    images,
+                    screen,
+                    stop_requested,
+                    has_loss=has_loss,
+                    begin=watch.start,
+                    group=strategy,
                 )
                 watch.stop()
+                progress.rest()
                 seen = Seen(measurement, step.multiply_adds, memory.peak_bytes(), None, watch.noise())
                 if config.profile.profile:
                     seen = _profiled(seen, session, step, screen, stop_requested)
+                if step.alone is not None and strategy.size > 1 and measurement.end != 'interrupted':
+                    seen = _without_exchange(seen, session, step, screen, stop_requested, strategy)
     except timing.StepFailedError as error:
         watch.stop()
-        told = _explained(error.__cause__, dataset, screen)
-        return Seen(error.measurement, 0, memory.peak_bytes(), told, watch.noise())
+        return dataclasses.replace(
+            _failed(error.__cause__, dataset, screen, strategy), measurement=error.measurement, noise=watch.noise()
+        )
     except UsageError:
         raise
     except (BenchError, MemoryError, ValueError, OverflowError, *pipeline.ERRORS) as error:
-        return Seen(None, 0, memory.peak_bytes(), _explained(error, dataset, screen))
-    if step.multiply_adds and measurement.step_seconds and not stop_requested():
+        return _failed(error, dataset, screen, strategy)
+    if step.multiply_adds and measurement.step_seconds and not seen.error and not stop_requested():
         return dataclasses.replace(seen, machine_rates=_machine_rates(config, screen))
     return seen
+
+
+def _failed(error: BaseException | None, dataset: Dataset | None, screen: Screen, strategy: Strategy) -> Seen:
+    """What came of a run that failed."""
+    lost = strategy.is_lost(error)
+    why = 'Another worker is gone.' if lost else _explained(error, dataset, screen)
+    return Seen(None, 0, memory.peak_bytes(), why, lost=lost)
+
+
+def _without_exchange(
+    seen: Seen,
+    session: tf.Session,
+    step: steps.Step,
+    screen: Screen,
+    stop_requested: Callable[[], bool],
+    strategy: Strategy,
+) -> Seen:
+    """With durations of steps that exchange nothing, after which the weights of workers differ."""
+    assert seen.measurement is not None, 'there were steps'
+    call = plain_call(session, step.alone, step.loss)
+    try:
+        alone = timing.without_exchange(call, seen.measurement.step_seconds, strategy, screen, stop_requested)
+    except (MemoryError, *pipeline.ERRORS) as error:
+        failed = _failed(error, None, screen, strategy)
+        return dataclasses.replace(seen, error=failed.error, lost=failed.lost)
+    return dataclasses.replace(seen, alone_seconds=alone)
 
 
 def _profiled(

@@ -1,4 +1,4 @@
-"""The command `benchmark` in one process: facts, step, measurement, record, summary."""
+"""The command `benchmark` in the process that computes: facts, step, measurement, record, summary."""
 
 from __future__ import annotations
 
@@ -6,25 +6,20 @@ import dataclasses
 import datetime
 import os
 import platform
-import re
-import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from bench import flags, record, settings
+from bench import distribution, record, settings
 from bench.config import BenchmarkConfig
-from bench.data import datasets
 from bench.errors import BenchError
-from bench.machine import capabilities, container, cpu, environment, memory, noise, tuning
-from bench.models import registry
-from bench.runners import summary, timing
+from bench.machine import capabilities, container, cores, cpu, environment, memory, noise, tuning
+from bench.runners import job, member, merge, report, timing
 from bench.runners.stop import StopRequest
 from bench.screen import Screen
 
 
 def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
-    """Measures, writes the record, prints the summary.
+    """Measures, writes the record, prints the summary; in one of several processes, its part of these.
 
     Args:
       words: of the command line, for the record.
@@ -35,45 +30,56 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
     Raises:
       BenchError: the run failed; what was measured until then is in a record.
     """
-    network = registry.get(config.network.model)
+    if distribution.starts_processes(config.distribution, os.environ):
+        return job.run(config, words)
+    place = member.place(os.environ)
+    if place is not None and place.folder is not None:
+        member.end_with_parent(os.environ)
+    network, dataset = report.chosen(config)
     data = config.data
-    dataset = None
-    if data.data_dir is not None:
-        dataset = datasets.load(data.data_name, data.data_subset, Path(data.data_dir), data.labels_offset)
-    config = config.resolved(network, dataset, cpu.usable_cpus())
+    usable = cpu.usable_cpus()
+    config = config.resolved(network, dataset, place.threads(usable) if place else usable)
     given = environment.variables()
     applied = settings.told(config, words)
-    with Screen(to_stderr=config.output.json) as screen:
+    # What synchronous workers have to say is the same.
+    silent = place is not None and place.rank != 0 and config.distribution.is_synchronous
+    with Screen(to_stderr=config.output.json, silent=silent) as screen:
         screen.progress('loading TensorFlow')
         # Only here, because it takes seconds: everything that can be refused has been.
         from bench.data import trouble
-        from bench.runners import execution, profile
+        from bench.runners import execution, profile, strategy
 
         if dataset is not None and data.skip_bad_records:
             dataset = trouble.without_bad_records(dataset, data.skip_bad_records, screen)
         started = datetime.datetime.now(datetime.timezone.utc)
         # Until the record is written, so that a second thought cannot lose what was measured.
         with StopRequest() as stop:
-            seen = execution.execute(config, network, dataset, screen, lambda: stop.requested)
+            shared = strategy.of(config.distribution, place)
+            with cores.pinned(place.cpus if place else ()):
+                seen = execution.execute(
+                    config, network, dataset, screen, lambda: stop.requested, shared, member.Progress(place)
+                )
             skipped = trouble.warnings(dataset) if dataset is not None else []
-            written = _record(config, words, started, seen, given, applied, skipped)
-            summary.show(written, screen)
-            failures = [seen.error] if seen.error else []
+            written = _record(config, words, started, seen, given, applied, skipped, place)
+            part = {'record': written, 'exchange': shared.exchange(), 'lost': seen.lost}
+            if place is not None and place.folder is not None:
+                member.report(place, part)
+                return 1 if seen.error else 0
+            if place is not None and config.distribution.kind != distribution.LOCAL:
+                parts = [part] if seen.error else shared.gather(part)
+                if seen.error and shared.rank > 0:
+                    raise BenchError(seen.error)
+                if shared.rank > 0:
+                    return 0
+                written = merge.merged(parts, workers=shared.size, synchronous=shared.is_synchronous)
+            failures = []
             if seen.traced and seen.machine_rates:
                 try:
-                    profile.write(seen.traced, seen.machine_rates, written, _name(config, started), screen)
+                    name = report.name(config, started)
+                    profile.write(seen.traced, seen.machine_rates, written, name, screen)
                 except BenchError as error:
                     failures.append(str(error))
-            try:
-                path = record.write(written, config.output.result_dir, _name(config, started))
-                screen.line(f'{"record":<12}{path}')
-            except BenchError as error:
-                failures.append(str(error))
-    if config.output.json:
-        print(record.dumps(written), end='')
-    if failures:
-        raise BenchError(' '.join(failures))
-    return 1 if written['ended']['status'] == 'interrupted' or screen.lost_lines else 0
+            return report.conclude(written, config, started, screen, failures)
 
 
 def _record(
@@ -84,18 +90,21 @@ def _record(
     given: dict[str, str],
     applied: record.Json | None,
     skipped: list[record.Json],
+    place: member.Place | None,
 ) -> record.Json:
     from bench.machine import tensorflow_build
 
     measured: timing.Measurement | None = seen.measurement
     worker = record.Worker(
-        rank=0,
+        rank=place.rank or 0 if place else 0,
         host=platform.node(),
         pid=os.getpid(),
         warmup_seconds=measured.warmup_seconds if measured else (),
         step_seconds=measured.step_seconds if measured else (),
         losses=measured.losses if measured else (),
         peak_memory_bytes=seen.peak_memory_bytes,
+        cpus=place.cpus if place else (),
+        alone_seconds=seen.alone_seconds,
         noise=seen.noise,
     )
     rate = record.throughput(worker.step_seconds, config.images_per_step)
@@ -109,7 +118,7 @@ def _record(
         started=started,
         ended=_ended(measured, seen.error),
         command=words,
-        repeat=shlex.join(['run_benchmark.py', *flags.words(settings.written_out(config))]),
+        repeat=report.repeat(config),
         config=config,
         machine={'cpu': cpu.facts(), 'memory': memory.facts(), 'kernel': platform.release()},
         build=tensorflow_build.facts(),
@@ -151,14 +160,3 @@ def _ended(measured: timing.Measurement | None, error: str | None) -> record.Jso
     assert measured is not None, 'without an error there is a measurement'
     status = 'interrupted' if measured.end == 'interrupted' else 'completed'
     return {'time': now, 'status': status, 'reason': measured.end}
-
-
-def _name(config: BenchmarkConfig, started: datetime.datetime) -> str:
-    network, job = config.network, 'train'
-    if config.data.input_only:
-        job = 'input'
-    elif config.step.forward_only:
-        job = 'infer'
-    model = re.sub(r'[^\w.]+|\.py:', '_', network.model)[-80:].strip('._')  # keras/VGG16, ../own.py:net
-    parts = (started.strftime('%Y%m%dT%H%M%SZ'), model, job, network.data_format, network.precision)
-    return '_'.join((*(part.lower() for part in parts[1:]), f'b{network.batch_size}', parts[0]))

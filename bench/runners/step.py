@@ -22,6 +22,7 @@ from bench.models.registry import Network
 from bench.models.slim import slim
 from bench.options import StepOptions
 from bench.runners import inference
+from bench.runners.strategy import Strategy
 from bench.training import checkpoints, learning_rates, losses, optimizers, scopes
 from bench.training.checkpoint_files import Checkpoint
 
@@ -42,6 +43,7 @@ class Step:
       initializers: to be run once, in this order.
       multiply_adds: of one image's forward pass; 0 for input alone.
       checkpoint: that the initializers read; None where they read none.
+      alone: the step without its exchange with other workers; None where it has none.
     """
 
     graph: tf.Graph
@@ -50,6 +52,7 @@ class Step:
     initializers: tuple[tf.Operation, ...]
     multiply_adds: int
     checkpoint: Checkpoint | None = None
+    alone: tf.Operation | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,12 +63,14 @@ class Training:
       operation: does the step.
       loss, learning_rate: of the step before its update, scalars.
       multiply_adds: of one image's forward pass.
+      alone: the step without its exchange with other workers; None where it has none.
     """
 
     operation: tf.Operation
     loss: Tensor
     learning_rate: Tensor
     multiply_adds: int
+    alone: tf.Operation | None = None
 
 
 def benchmark_step(
@@ -74,18 +79,23 @@ def benchmark_step(
     dataset: Dataset | None,
     session_config: Any,
     checkpoint: Checkpoint | None = None,
+    strategy: Strategy | None = None,
 ) -> Step:
     """The step that a benchmark's (resolved) configuration asks for.
+
+    Args:
+      strategy: how several processes share it; by itself where not given.
 
     Raises:
       UsageError: the checkpoint does not fit the network, or scopes that are in the configuration name no variable.
       DataError: the checkpoint cannot be read.
     """
+    strategy = strategy or Strategy()
     if config.data.input_only:
-        return _input_step(config, network, dataset)
+        return _input_step(config, network, dataset, strategy)
     if config.step.forward_only:
-        return _inference_step(config, network, dataset, session_config, checkpoint)
-    return _training_step(config, network, dataset, checkpoint)
+        return _inference_step(config, network, dataset, session_config, checkpoint, strategy)
+    return _training_step(config, network, dataset, checkpoint, strategy)
 
 
 def training(
@@ -94,6 +104,7 @@ def training(
     clones: Sequence[tuple[Tensor, Tensor]],
     samples_per_epoch: int,
     checkpoint: Checkpoint | None = None,
+    strategy: Strategy | None = None,
 ) -> Training:
     """Makes a training step in the current graph.
 
@@ -102,6 +113,7 @@ def training(
         statistics are moved by the first clone's images.
       samples_per_epoch: for the decay of the learning rate.
       checkpoint: what the variables begin with.
+      strategy: how several processes share the step; by itself where not given.
     """
     options = config.step
     # Before the network, whose drop path would else make it in a scope.
@@ -119,29 +131,40 @@ def training(
         checkpoints.restore(checkpoint, config.checkpoint, averages=False)
     loss = losses.mean(seen)
     rate = learning_rates.learning_rate(options, global_step, config.network.batch_size or 0, samples_per_epoch)
+    operation, *alone = update_operations(loss, options, rate, global_step, strategy)
     return Training(
-        operation=update_operation(loss, options, rate, global_step),
+        operation=operation,
         loss=loss.total,
         learning_rate=rate,
         multiply_adds=multiply_adds.count([outputs[0].logits, *outputs[0].aux_logits]),
+        alone=alone[0] if alone else None,
     )
 
 
-def update_operation(
-    loss: losses.Losses, options: StepOptions, learning_rate: Tensor, global_step: Tensor
-) -> tf.Operation:
+def update_operations(
+    loss: losses.Losses,
+    options: StepOptions,
+    learning_rate: Tensor,
+    global_step: Tensor,
+    strategy: Strategy | None = None,
+) -> list[tf.Operation]:
     """One update of everything that a step changes: weights, batch norm's statistics, moving averages, global step.
+
+    Args:
+      strategy: how several processes share it; by itself where not given.
+
+    Returns:
+      The operation, and behind it, where something is exchanged with other processes, one that does without that.
 
     Raises:
       UsageError: a trainable scope that no variable is in.
     """
-    optimizer = optimizers.optimizer(options, learning_rate)
+    strategy = strategy or Strategy()
+    optimizer = strategy.optimizer(optimizers.optimizer(options, learning_rate))
     trained = scopes.within(tf.trainable_variables(), options.trainable_scopes, 'trainable_scopes') or None
-    learned = loss.without([decay.penalty for decay in optimizers.decayed_by_optimizer(options)])
+    learned = strategy.loss(loss.without([decay.penalty for decay in optimizers.decayed_by_optimizer(options)]))
     gradients = [pair for pair in optimizer.compute_gradients(learned, trained) if pair[0] is not None]
-    if options.gradient_clip is not None:
-        limit = options.gradient_clip
-        gradients = [(tf.clip_by_value(gradient, -limit, limit), variable) for gradient, variable in gradients]
+    exchanged = strategy.gradients(gradients)
     statistics = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     averages = []
     if options.moving_average_decay is not None:
@@ -152,25 +175,51 @@ def update_operation(
             getattr(update, 'op', update)._add_control_input(averages[0])
     # The loss reads weights that no gradient needs, where the optimizer decays them: it must not see them updated.
     with tf.control_dependencies([*averages, loss.total]):
-        update = optimizer.apply_gradients(gradients, global_step)
-    return tf.group(update, *statistics, *averages, name='step')
+        update = optimizer.apply_gradients(_clipped(exchanged, options), global_step)
+        if exchanged is gradients:
+            return [tf.group(update, *statistics, *averages, name='step')]
+        alone = optimizer.apply_gradients(_clipped(gradients, options), global_step)
+    return [
+        tf.group(update, *strategy.statistics(statistics), *averages, name='step'),
+        tf.group(alone, *statistics, *averages, name='step_without_exchange'),
+    ]
+
+
+def _clipped(gradients: list[tuple[Tensor, Any]], options: StepOptions) -> list[tuple[Tensor, Any]]:
+    """Gradients and variables, as the options limit the gradients."""
+    if options.gradient_clip is None:
+        return gradients
+    limit = options.gradient_clip
+    return [(tf.clip_by_value(gradient, -limit, limit), variable) for gradient, variable in gradients]
 
 
 def _training_step(
-    config: BenchmarkConfig, network: Network, dataset: Dataset | None, checkpoint: Checkpoint | None
+    config: BenchmarkConfig,
+    network: Network,
+    dataset: Dataset | None,
+    checkpoint: Checkpoint | None,
+    strategy: Strategy,
 ) -> Step:
-    with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
-        tf.set_random_seed(config.data.tf_random_seed)
-        images, labels, input_initializers = _input(config, network, dataset)
+    with tf.Graph().as_default() as graph, tf.device('/cpu:0'), strategy.placement():
+        # Dropout is another one in each worker. Their weights begin as those of the first.
+        tf.set_random_seed(config.data.tf_random_seed + strategy.rank)
+        images, labels, input_initializers = _input(config, network, dataset, strategy)
         samples = config.step.num_samples_per_epoch or (dataset and dataset.num_samples) or _SAMPLES_PER_EPOCH
-        step = training(config, network, _split(images, labels, config.step.num_clones), samples, checkpoint)
+        clones = _split(images, labels, config.step.num_clones)
+        step = training(config, network, clones, samples, checkpoint, strategy)
         return Step(
             graph=graph,
             operation=step.operation,
             loss=step.loss,
-            initializers=(tf.global_variables_initializer(), tf.local_variables_initializer(), *input_initializers),
+            initializers=(
+                tf.global_variables_initializer(),
+                tf.local_variables_initializer(),
+                *input_initializers,
+                *strategy.initializers(),
+            ),
             multiply_adds=step.multiply_adds,
             checkpoint=checkpoint,
+            alone=step.alone,
         )
 
 
@@ -180,6 +229,7 @@ def _inference_step(
     dataset: Dataset | None,
     session_config: Any,
     checkpoint: Checkpoint | None,
+    strategy: Strategy,
 ) -> Step:
     with tf.Graph().as_default(), tf.device('/cpu:0'):
         tf.set_random_seed(config.data.tf_random_seed)
@@ -197,7 +247,7 @@ def _inference_step(
             name = output.logits.op.name
             frozen = inference.fold_batch_norms(inference.freeze(session, name), name)
     with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
-        images, labels, input_initializers = _input(config, network, dataset)
+        images, labels, input_initializers = _input(config, network, dataset, strategy)
         logits = inference.attach(frozen, placeholder.op.name, images, output.logits.op.name)
         loss = losses.losses(Output(logits, (), {}), labels, label_smoothing=0.0)
         return Step(
@@ -226,9 +276,9 @@ def _like_trained(seed: int, restored: set[str]) -> tf.Operation:
     )
 
 
-def _input_step(config: BenchmarkConfig, network: Network, dataset: Dataset | None) -> Step:
+def _input_step(config: BenchmarkConfig, network: Network, dataset: Dataset | None, strategy: Strategy) -> Step:
     with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
-        images, labels, initializers = _input(config, network, dataset)
+        images, labels, initializers = _input(config, network, dataset, strategy)
         return Step(
             graph=graph,
             operation=tf.group(images.op, labels.op, name='step'),
@@ -250,7 +300,7 @@ def _build(config: BenchmarkConfig, network: Network, images: Tensor, *, is_trai
 
 
 def _input(
-    config: BenchmarkConfig, network: Network, dataset: Dataset | None
+    config: BenchmarkConfig, network: Network, dataset: Dataset | None, strategy: Strategy
 ) -> tuple[Tensor, Tensor, tuple[tf.Operation, ...]]:
     """Images in the data format, labels [N], and what to run before the first step."""
     shared: dict[str, Any] = {
@@ -258,13 +308,17 @@ def _input(
         'image_size': config.network.image_size,
         'channels': network.channels,
         'data_format': config.network.data_format,
-        'seed': config.data.tf_random_seed,
     }
+    seed = config.data.tf_random_seed
     if dataset is None:
-        images, labels = synthetic.batch(num_classes=config.network.num_classes or 0, **shared)
+        classes = config.network.num_classes or 0
+        images, labels = synthetic.batch(num_classes=classes, seed=seed + strategy.rank, **shared)
         return images, labels, ()
     batches = pipeline.batches(
         dataset,
+        seed=seed,
+        worker=strategy.rank,
+        workers=strategy.size,
         preprocessing=config.preprocessing(),
         is_training=not config.step.forward_only,
         num_threads=config.data.datasets_num_private_threads or 1,
@@ -293,12 +347,9 @@ def _images_shape(config: BenchmarkConfig, network: Network) -> list[int | None]
     ]
 
 
-def prepare(step: Step, session: tf.Session) -> Callable[[], float | None]:
+def prepare(step: Step, session: tf.Session, strategy: Strategy | None = None) -> Callable[[], float | None]:
     """Initializes and gives the function that does one step and tells its loss, with nothing else fetched."""
+    strategy = strategy or Strategy()
     with checkpoints.reading(step.checkpoint):
-        for initializer in step.initializers:
-            session.run(initializer)
-    if step.loss is None:
-        return session.make_callable(step.operation)
-    call = session.make_callable([step.operation, step.loss])
-    return lambda: float(call()[1])
+        strategy.initialize(session, step.initializers)
+    return strategy.call(session, step.operation, step.loss)

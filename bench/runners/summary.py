@@ -29,7 +29,9 @@ def title(record: Json) -> str:
     source = data['data_dir'] or 'synthetic images'
     size = network['image_size']
     clones = f'{step["num_clones"]} clones of ' if step['num_clones'] > 1 else ''
-    batch = f'{clones}batch {network["batch_size"]} of {size}x{size}'
+    workers = len(record['workers'])
+    each = f'{workers} workers, ' if workers > 1 else ''
+    batch = f'{each}{clones}batch {network["batch_size"]} of {size}x{size}'
     xla = ', XLA' if step['xla'] else ''
     return f'{network["model"]}, {job}, {batch}, {network["data_format"]}, {network["precision"]}{xla}, {source}'
 
@@ -42,10 +44,13 @@ def _lines(record: Json) -> list[tuple[str, str]]:
         lines.append(('throughput', 'interrupted before a step was measured'))
     if record['work']:
         lines.append(('machine', _machine(record)))
+    if record['distribution']:
+        lines += _shared(record)
     threads = record['config']['threads']
-    memory = max((worker['peak_memory_bytes'] for worker in record['workers']), default=0)
+    workers = record['workers']
+    memory = max((worker['peak_memory_bytes'] or 0 for worker in workers), default=0)
     lines += [
-        ('memory', f'{memory / 2**30:.2f} GiB at the most'),
+        ('memory', f'{memory / 2**30:.2f} GiB at the most{" in a worker" if len(workers) > 1 else ""}'),
         ('threads', f'{threads["num_intra_threads"]} within an operation, {threads["num_inter_threads"]} between'),
     ]
     noise = record['workers'][0]['noise']
@@ -79,6 +84,29 @@ def _settings(found: Json) -> str:
     return f'{found["file"]}: {", ".join(texts) or "the defaults"}'
 
 
+def _shared(record: Json) -> list[tuple[str, str]]:
+    """What several workers are to each other."""
+    shared, lines = record['distribution'], []
+    rates = [worker['throughput']['images_per_second'] for worker in record['workers'] if worker['throughput']]
+    if len(rates) > 1:
+        each = ', '.join(f'{rate:.2f}' for rate in rates)
+        lines.append(('workers', f'{shared["variable_update"]}; {each} images/sec'))
+    exchange = shared['exchange']
+    if exchange:
+        text = f'{exchange["payload_bytes"] / 2**20:.1f} MiB of gradients a step'
+        if exchange['seconds'] is not None:
+            fraction = exchange['seconds'] / (exchange['seconds'] + exchange['seconds_without'])
+            text += f', for which a step waits {1e3 * exchange["seconds"]:.1f} ms ({100 * fraction:.1f} %)'
+        lines.append(('exchange', text))
+    scaling = shared['scaling']
+    if scaling:
+        text = f'{scaling["efficiency"]:.3f} of one worker on the same processors'
+        if scaling['low'] is not None:
+            text += f', 95 % interval {scaling["low"]:.3f} to {scaling["high"]:.3f}'
+        lines.append(('scaling', text))
+    return lines
+
+
 def _throughput(record: Json) -> str:
     rate = record['throughput']
     text = f'{rate["images_per_second"]:.2f} images/sec'
@@ -88,7 +116,7 @@ def _throughput(record: Json) -> str:
         text += f' (+/- {100 * half:.1f} %)'
     else:
         text += ', too few steps for an interval'
-    steps = len(record['workers'][0]['step_seconds'])
+    steps = max(len(worker['step_seconds']) for worker in record['workers'])
     return f'{text}; {steps} steps, {_ENDS.get(record["ended"]["reason"], "then it failed")}'
 
 

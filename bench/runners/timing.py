@@ -11,13 +11,49 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from analysis import statistics
 from bench.options import TimingOptions
 from bench.screen import Screen
 
+_Result = TypeVar('_Result')
+
 _RULE = '-' * 64
 _CHANGE_WORTH_TELLING = 0.01
+# Why a warm-up or a measurement ends, in the order of their weight: several processes end for the weightiest of theirs.
+REASONS = ('', 'warm', 'not_warm', 'num_batches', 'precise', 'max_seconds', 'interrupted')
+# Steps without exchange: a tenth of the measurement's time, and so many at the least and at the most, after some more
+# that TensorFlow takes to prepare.
+_ALONE, _LEAST_ALONE, _MOST_ALONE, _PREPARING = 0.1, 3, 20, 2
+
+
+class Group:
+    """The processes that are measured together, as one of them sees it. The base class is one process by itself.
+
+    Attributes:
+      is_synchronous: whether all of them do each step together.
+    """
+
+    is_synchronous = True
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process decides, from its own times, when there is enough of them."""
+        return True
+
+    def meet(self) -> None:
+        """Returns when all have come here."""
+
+    def agree(self, wish: str) -> str:
+        """Tells the others why this process would end, and gives the reason for which all of them end now.
+
+        To be called after each step. A wish may reach the others with the next step only, and then ends it for all.
+
+        Args:
+          wish: one of REASONS; '' to go on.
+        """
+        return wish
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +92,7 @@ def measure(
     *,
     has_loss: bool = True,
     begin: Callable[[], None] = lambda: None,
+    group: Group | None = None,
 ) -> Measurement:
     """Warms up, measures and prints.
 
@@ -65,32 +102,35 @@ def measure(
       stop_requested: asked after each step.
       has_loss: whether a step has one to print.
       begin: called before the first step that is measured.
+      group: whose other processes do the same steps; they begin and end together.
 
     Raises:
       StepFailedError: a step raised.
     """
-    screen.line('Running warm up')
+    group = group or Group()
     warmup: list[float] = []
-    try:
-        warmed_up = _warm_up(step, options, screen, stop_requested, warmup)
-    except Exception as error:
-        raise StepFailedError(Measurement(tuple(warmup), (), (), None, 'failed')) from error
-    if stop_requested():
-        return Measurement(tuple(warmup), (), (), warmed_up, 'interrupted')
-    screen.line('Done warm up')
-    screen.line('Step\tImg/sec\ttotal_loss' if has_loss else 'Step\tImg/sec')
     # An array, which numpy reads without copying: what is done between steps must not grow with their number.
     durations = array.array('d')
     losses: list[float | None] = []
-    end = ''
+    warmed_up: bool | None = None
+
+    def seen(end: str) -> Measurement:
+        return Measurement(tuple(warmup), tuple(durations), tuple(losses), warmed_up, end)
+
+    step, meet = _guarded(step, seen), _guarded(group.meet, seen)
+    screen.line('Running warm up')
+    warm = _warm_up(step, options, screen, stop_requested, warmup, group)
+    warmed_up = {'warm': True, 'not_warm': False}.get(warm)
+    if 'interrupted' in (warm, group.agree('interrupted' if stop_requested() else '')):
+        return seen('interrupted')
+    screen.line('Done warm up')
+    screen.line('Step\tImg/sec\ttotal_loss' if has_loss else 'Step\tImg/sec')
     begin()
+    meet()
+    end = ''
     last = start = time.perf_counter()
     while not end:
-        try:
-            loss = step()
-        except Exception as error:
-            seen = Measurement(tuple(warmup), tuple(durations), tuple(losses), warmed_up, 'failed')
-            raise StepFailedError(seen) from error
+        loss = step()
         now = time.perf_counter()
         durations.append(now - last)
         last = now
@@ -98,11 +138,28 @@ def measure(
         if len(durations) == 1 or len(durations) % options.display_every == 0:
             screen.line(_step_line(durations, images_per_step, loss))
         screen.progress(f'step {len(durations)}, {images_per_step * len(durations) / (now - start):.2f} images/sec')
-        end = 'interrupted' if stop_requested() else _reason_to_end(durations, now - start, options)
+        end = _end(durations, now - start, options, stop_requested, group)
+    before_meeting = time.perf_counter()
+    meet()
+    if group.is_synchronous:
+        # The last step ends when it has ended everywhere.
+        durations[-1] += time.perf_counter() - before_meeting
     screen.line(_RULE)
-    screen.line(f'total images/sec: {images_per_step * len(durations) / (last - start):.2f}')
+    screen.line(f'total images/sec: {images_per_step * len(durations) / sum(durations):.2f}')
     screen.line(_RULE)
-    return Measurement(tuple(warmup), tuple(durations), tuple(losses), warmed_up, end)
+    return seen(end)
+
+
+def _guarded(function: Callable[[], _Result], seen: Callable[[str], Measurement]) -> Callable[[], _Result]:
+    """The function, whose failure tells what was seen until then."""
+
+    def call() -> _Result:
+        try:
+            return function()
+        except Exception as error:
+            raise StepFailedError(seen('failed')) from error
+
+    return call
 
 
 def _warm_up(
@@ -111,31 +168,75 @@ def _warm_up(
     screen: Screen,
     stop_requested: Callable[[], bool],
     durations: list[float],
-) -> bool | None:
-    """Appends the durations of the warm-up's steps and tells whether they ended steady."""
+    group: Group,
+) -> str:
+    """Appends the durations of the warm-up's steps and tells why they ended: '' for as many as were asked for."""
     while True:
         if options.num_warmup_batches is not None and len(durations) >= options.num_warmup_batches:
-            return None
-        if options.num_warmup_batches is None:
+            return ''
+        wish = 'interrupted' if stop_requested() else ''
+        if not wish and group.leads and options.num_warmup_batches is None:
             if statistics.is_steady(durations):
-                return True
-            if sum(durations) > options.max_seconds:
-                return False
-        if stop_requested():
-            return None
+                wish = 'warm'
+            elif sum(durations) > options.max_seconds:
+                wish = 'not_warm'
+        end = group.agree(wish)
+        if end:
+            return end
         screen.progress(f'warm-up, step {len(durations) + 1}')
         start = time.perf_counter()
         step()
         durations.append(time.perf_counter() - start)
 
 
-def _reason_to_end(durations: Sequence[float], elapsed: float, options: TimingOptions) -> str:
-    """Why no further step is needed, or '' where one is."""
-    if options.num_batches is not None:
-        return 'num_batches' if len(durations) >= options.num_batches else ''
-    if statistics.precise_enough(durations):
-        return 'precise'
-    return 'max_seconds' if elapsed >= options.max_seconds else ''
+def without_exchange(
+    step: Callable[[], float | None],
+    step_seconds: Sequence[float],
+    group: Group,
+    screen: Screen,
+    stop_requested: Callable[[], bool],
+) -> tuple[float, ...]:
+    """Durations of steps that exchange nothing, done by all of the group at the same time, after a measurement.
+
+    What the measured steps took longer is the time in which a step waits for its exchange. That a step computes while
+    it exchanges is thus not counted, and needs no trace, which would take time itself.
+
+    Args:
+      step: computes all that a measured step does, and exchanges nothing.
+      step_seconds: of the measured steps.
+    """
+    typical = statistics.quantile(step_seconds, 0.5)
+    count = min(_MOST_ALONE, max(_LEAST_ALONE, round(_ALONE * sum(step_seconds) / typical)))
+    durations: list[float] = []
+    group.meet()
+    while len(durations) < _PREPARING + count and not stop_requested():
+        screen.progress(f'step {len(durations) + 1} of {_PREPARING + count} without exchange')
+        start = time.perf_counter()
+        step()
+        durations.append(time.perf_counter() - start)
+    group.meet()
+    return tuple(durations[_PREPARING:])
+
+
+def _end(
+    durations: Sequence[float],
+    elapsed: float,
+    options: TimingOptions,
+    stop_requested: Callable[[], bool],
+    group: Group,
+) -> str:
+    """Why the measurement ends now, or '' where it goes on."""
+    if options.num_batches is not None and len(durations) >= options.num_batches:
+        return 'num_batches'  # which all know by themselves
+    wish = ''
+    if stop_requested():
+        wish = 'interrupted'
+    elif group.leads and options.num_batches is None:
+        if statistics.precise_enough(durations):
+            wish = 'precise'
+        elif elapsed >= options.max_seconds:
+            wish = 'max_seconds'
+    return group.agree(wish)
 
 
 def _step_line(durations: Sequence[float], images_per_step: int, loss: float | None) -> str:

@@ -101,7 +101,7 @@ def test_training_follows_the_same_arithmetic_in_numpy(
         loss = losses.losses(Output(tf.matmul(tf.constant(X), w), (), {}), tf.constant(LABELS), options.label_smoothing)
         global_step = tf.train.get_or_create_global_step()
         rate = learning_rates.learning_rate(options, global_step, batch_size=6, samples_per_epoch=12)
-        operation = steps.update_operation(loss, options, rate, global_step)
+        (operation,) = steps.update_operations(loss, options, rate, global_step)
         with tf.Session() as session:
             session.run(tf.global_variables_initializer())
             seen = [session.run([loss.total, rate, operation])[:2] for _ in range(STEPS)]

@@ -1,0 +1,254 @@
+"""Several processes for one run: the options, what they mean together, what is refused. Knows nothing of TensorFlow.
+
+The words are those of tf_cnn_benchmarks (--variable_update, --ps_hosts, --worker_hosts, --job_name, --task_index) and
+of slim (--sync_replicas, --replicas_to_aggregate); --num_workers, which starts the processes by itself, is new.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Mapping
+
+from bench.options import DataOptions, StepOptions, option
+
+LOCAL, REPLICATED, PARAMETER_SERVER, HOROVOD, INDEPENDENT = KINDS = (
+    'local',
+    'replicated',
+    'parameter_server',
+    'horovod',
+    'independent',
+)
+OF_SEVERAL_PROCESSES = (PARAMETER_SERVER, HOROVOD, INDEPENDENT)
+# What has a meaning with one kind alone.
+_OF_ONE_KIND = {
+    HOROVOD: ('compression', 'fusion_threshold_mb', 'cycle_time_ms', 'batch_norm_statistics'),
+    PARAMETER_SERVER: (
+        'num_ps',
+        'sync_replicas',
+        'replicas_to_aggregate',
+        'ps_placement',
+        'job_name',
+        'task_index',
+        'ps_hosts',
+        'worker_hosts',
+    ),
+}
+# How launchers tell a process its number and how many there are, in all and on its machine: horovodrun, Open MPI's
+# mpirun, MPICH's and Intel's.
+_LAUNCHERS = (
+    ('HOROVOD_RANK', 'HOROVOD_SIZE', 'HOROVOD_LOCAL_RANK', 'HOROVOD_LOCAL_SIZE'),
+    ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK', 'OMPI_COMM_WORLD_LOCAL_SIZE'),
+    ('PMI_RANK', 'PMI_SIZE', 'MPI_LOCALRANKID', 'MPI_LOCALNRANKS'),
+)
+# A process that this program started itself has this in its environment (bench/runners/member.py).
+JOB = 'TF_BENCH_JOB'
+# Horovod's own defaults suit GPUs. A thread that wakes up every millisecond disturbs computing on the same processors.
+_CYCLE_TIME_MS = 20.0
+_FUSION_THRESHOLD_MB = 128.0
+# More would hardly be meant, and would bring a machine down.
+_MOST_WORKERS_FOR_A_CPU = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class DistributionOptions:
+    """Several processes"""
+
+    variable_update: str | None = option(
+        None,
+        'How processes share variables: local, one process alone; horovod, copies whose gradients are averaged; '
+        'parameter_server; replicated, copies within one process; independent, copies that share nothing. local for '
+        'one worker and horovod for several where not given.',
+        choices=KINDS,
+    )
+    num_workers: int | None = option(
+        None,
+        'Processes that compute, each with a batch of its own; started on this machine, each on its share of the '
+        'processors. 1 where not given.',
+        minimum=1,
+    )
+    num_ps: int | None = option(None, 'Parameter servers that are started on this machine.', minimum=1)
+    sync_replicas: bool = option(True, 'Parameter servers average the gradients of all workers before an update.')
+    replicas_to_aggregate: int | None = option(
+        None,
+        'Gradients that parameter servers average before an update; as many as workers where not given.',
+        minimum=1,
+    )
+    ps_placement: str = option(
+        'round_robin', 'How variables are shared among parameter servers.', choices=('round_robin', 'size')
+    )
+    job_name: str | None = option(None, 'What this process is, of several machines.', choices=('ps', 'worker'))
+    task_index: int = option(0, 'Which of its job this process is.', minimum=0)
+    ps_hosts: str | None = option(None, 'Comma-separated HOST:PORT of all parameter servers.', commas=True)
+    worker_hosts: str | None = option(None, 'Comma-separated HOST:PORT of all workers.', commas=True)
+    compression: str = option(
+        'none', 'What Horovod exchanges: gradients as they are, or in 16 bits.', choices=('none', 'fp16')
+    )
+    fusion_threshold_mb: float | None = option(
+        None,
+        f'Gradients that Horovod exchanges as one, MiB; {_FUSION_THRESHOLD_MB:g} where not given, 0 never.',
+        minimum=0,
+        maximum=4096,
+    )
+    cycle_time_ms: float | None = option(
+        None,
+        f'How often Horovod looks for gradients to exchange, ms; {_CYCLE_TIME_MS:g} where not given.',
+        minimum=0,
+        maximum=10_000,
+    )
+    batch_norm_statistics: str = option(
+        'local',
+        "Batch norm's moving averages with Horovod: each worker's own, or averaged in every step.",
+        choices=('local', 'averaged'),
+    )
+    scaling_baseline: bool = option(
+        False, 'Time one worker on the same processors before, to tell how well several scale.'
+    )
+
+    @property
+    def kind(self) -> str:
+        """What variable_update is or stands for."""
+        return self.variable_update or (HOROVOD if (self.num_workers or 1) > 1 else LOCAL)
+
+    @property
+    def workers(self) -> int:
+        """How many processes compute, or copies where they are in one process."""
+        return self.num_workers or 1
+
+    @property
+    def is_synchronous(self) -> bool:
+        """Whether all workers do each step together."""
+        return self.kind != INDEPENDENT and (self.kind != PARAMETER_SERVER or self.sync_replicas)
+
+    def resolved(self, environ: Mapping[str, str]) -> DistributionOptions:
+        """The same with every default filled in, as this process and all others of the run have it."""
+        place = launched(environ)
+        own = dataclasses.replace(self, num_workers=place.size if place else self.workers)
+        if own.kind == LOCAL:
+            return self
+        own = dataclasses.replace(own, variable_update=own.kind)
+        if own.kind != HOROVOD:
+            return own
+        cycle, threshold = environ.get('HOROVOD_CYCLE_TIME'), environ.get('HOROVOD_FUSION_THRESHOLD')
+        if own.cycle_time_ms is None:
+            own = dataclasses.replace(own, cycle_time_ms=float(cycle) if cycle else _CYCLE_TIME_MS)
+        if own.fusion_threshold_mb is None:
+            megabytes = int(threshold) / 2**20 if threshold else _FUSION_THRESHOLD_MB
+            own = dataclasses.replace(own, fusion_threshold_mb=megabytes)
+        return own
+
+
+@dataclasses.dataclass(frozen=True)
+class Launched:
+    """A process that horovodrun or mpirun started: its number and how many there are, in all and on its machine."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+
+
+def launched(environ: Mapping[str, str]) -> Launched | None:
+    """What horovodrun or mpirun tell this process, or None where they did not start it."""
+    if JOB in environ:
+        return None
+    for names in _LAUNCHERS:
+        texts = [environ.get(name, '') for name in names]
+        if texts[0].isdecimal() and texts[1].isdecimal():
+            numbers = [
+                int(text) if text.isdecimal() else default for text, default in zip(texts, (0, 1, 0, 1), strict=True)
+            ]
+            return Launched(*numbers)
+    return None
+
+
+def starts_processes(options: DistributionOptions, environ: Mapping[str, str]) -> bool:
+    """Whether this process starts those that compute, and does not compute itself."""
+    if JOB in environ or launched(environ) or options.job_name is not None:
+        return False
+    return options.kind in OF_SEVERAL_PROCESSES
+
+
+def problems(
+    options: DistributionOptions, step: StepOptions, data: DataOptions, environ: Mapping[str, str], usable_cpus: int
+) -> list[str]:
+    """What cannot be among these options, with the others and in this environment, each as a sentence."""
+    found = _without_effect(options) + _launcher_problems(options, environ)
+    kind = options.kind
+    if kind == LOCAL and options.workers > 1:
+        found.append(
+            f'--num_workers={options.num_workers} with --variable_update=local: that is one process. Use horovod, '
+            'parameter_server, replicated or independent.'
+        )
+    most = _MOST_WORKERS_FOR_A_CPU * usable_cpus
+    if options.workers > most and kind != REPLICATED and not launched(environ) and JOB not in environ:
+        found.append(
+            f'--num_workers={options.workers}: {usable_cpus} processors are usable here. Use at most {most} workers.'
+        )
+    if kind not in (LOCAL, INDEPENDENT):
+        for name in ('forward_only', 'input_only'):
+            if getattr(step, name, False) or getattr(data, name, False):
+                found.append(
+                    f'--{name} learns nothing that workers could share; --variable_update=independent runs it on '
+                    f'{max(2, options.workers)} workers at the same time.'
+                )
+    if kind == HOROVOD:
+        found += _horovod_problems(options, environ)
+    return found
+
+
+def _launcher_problems(options: DistributionOptions, environ: Mapping[str, str]) -> list[str]:
+    """What does not fit being one of several processes that horovodrun or mpirun started."""
+    place = launched(environ)
+    if place is None:
+        return []
+    size = place.size
+    found = []
+    if options.num_workers not in (None, size):
+        found.append(
+            f'--num_workers={options.num_workers}: horovodrun or mpirun started {size} processes. Leave the flag out.'
+        )
+    if size > 1 and dataclasses.replace(options, num_workers=size).kind != HOROVOD:
+        found.append(
+            f'--variable_update={options.kind}: horovodrun or mpirun started {size} processes, which share variables '
+            'as --variable_update=horovod.'
+        )
+    if options.scaling_baseline:
+        found.append('--scaling_baseline is for processes that this program starts itself; leave it out.')
+    return found
+
+
+def _horovod_problems(options: DistributionOptions, environ: Mapping[str, str]) -> list[str]:
+    found = []
+    if importlib.util.find_spec('horovod') is None:
+        found.append('--variable_update=horovod needs Horovod, which is not installed here: make setup')
+    for name, variable, factor in (
+        ('cycle_time_ms', 'HOROVOD_CYCLE_TIME', 1.0),
+        ('fusion_threshold_mb', 'HOROVOD_FUSION_THRESHOLD', 2**20),
+    ):
+        given, text = getattr(options, name), environ.get(variable)
+        if text is None:
+            continue
+        try:
+            value = float(text) if name == 'cycle_time_ms' else int(text)
+        except ValueError:
+            found.append(f'{variable}={text} in the environment is no number. Unset it.')
+            continue
+        if given is not None and given * factor != value:
+            found.append(f'--{name}={given:g} and {variable}={text} in the environment differ. Give one of them.')
+    return found
+
+
+def _without_effect(options: DistributionOptions) -> list[str]:
+    """Flags that nothing would read."""
+    given = {field.name for field in dataclasses.fields(options) if getattr(options, field.name) != field.default}
+    found = [
+        f'--{name} has no effect with --variable_update={options.kind}; leave it out.'
+        for kind, names in _OF_ONE_KIND.items()
+        if kind != options.kind
+        for name in names
+        if name in given
+    ]
+    if options.scaling_baseline and options.workers == 1:
+        found.append('--scaling_baseline has no effect with one worker; leave it out or give --num_workers.')
+    return found

@@ -1,0 +1,155 @@
+"""One record from those of several workers, each written as if it had been alone. Pure functions of JSON."""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from bench import record
+from bench.record import Json
+
+
+def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
+    """The record of a job.
+
+    Synchronous workers do each step together, so that the first one's steps are those of all. Otherwise the job's
+    speed is the sum of the workers' own, whose intervals are of independent series.
+
+    Args:
+      parts: of the workers, by rank: {'record': ..., 'exchange': what a step exchanges or None}; some may be missing.
+      workers: how many there were.
+    """
+    records = [part['record'] for part in parts]
+    whole = copy.deepcopy(records[0])
+    whole['workers'] = [worker for each in records for worker in each['workers']]
+    whole['images_per_step'] = workers * whole['images_per_step']
+    whole['started'] = min(each['started'] for each in records)
+    whole['ended'] = _ended([each['ended'] for each in records])
+    whole['throughput'] = _throughput(records, whole['images_per_step'], synchronous=synchronous)
+    whole['work'] = _work([each['work'] for each in records], whole['throughput'])
+    whole['machine_rates'] = _machine_rates([each['machine_rates'] for each in records])
+    whole['warnings'] = _warnings(records)
+    distribution = whole['config']['distribution']
+    whole['distribution'] = {
+        'variable_update': distribution['variable_update'],
+        'synchronous': synchronous,
+        'hosts': sorted({worker['host'] for worker in whole['workers']}),
+        'exchange': _exchange(parts, whole['workers']),
+        'scaling': None,
+    }
+    return whole
+
+
+def scaling(job: Json, alone: Json) -> Json:
+    """How well a job scales: its throughput over that of one worker on the same processors, with its interval.
+
+    The interval holds the ratio where both runs are as long as slow changes of the machine; to first order in the
+    relative half widths.
+
+    Args:
+      job, alone: `throughput` of both records.
+    """
+    efficiency = job['images_per_second'] / alone['images_per_second']
+    halves = [_relative_half_width(each) for each in (job, alone)]
+    half = None if None in halves else efficiency * math.hypot(*(width or 0.0 for width in halves))
+    return {
+        'baseline_images_per_second': alone['images_per_second'],
+        'efficiency': efficiency,
+        'low': None if half is None else efficiency - half,
+        'high': None if half is None else efficiency + half,
+    }
+
+
+def _relative_half_width(rate: Json) -> float | None:
+    if rate['low'] is None:
+        return None
+    return float((rate['high'] - rate['low']) / 2 / rate['images_per_second'])
+
+
+def _ended(ends: Sequence[Json]) -> Json:
+    """The worst of the workers' ends, the first one's among equals, at the time of the last."""
+    order = ('completed', 'interrupted', 'failed')
+    worst = max(ends, key=lambda end: order.index(end['status']))
+    return {**worst, 'time': max(end['time'] for end in ends)}
+
+
+def _throughput(records: Sequence[Json], images: int, *, synchronous: bool) -> Json | None:
+    if synchronous:
+        return record.throughput(records[0]['workers'][0]['step_seconds'], images)
+    rates = [worker['throughput'] for each in records for worker in each['workers'] if worker['throughput']]
+    if not rates:
+        return None
+    total = sum(rate['images_per_second'] for rate in rates)
+    half = None
+    if all(rate['low'] is not None for rate in rates):
+        half = math.hypot(*((rate['high'] - rate['low']) / 2 for rate in rates))
+    return {
+        'images_per_second': total,
+        'low': None if half is None else total - half,
+        'high': None if half is None else total + half,
+        'confidence': rates[0]['confidence'],
+    }
+
+
+def _work(works: Sequence[Json | None], rate: Json | None) -> Json | None:
+    """The arithmetic of all beside what the fastest products, in each worker at the same time, reach together."""
+    if rate is None or not all(works):
+        return None
+    first = works[0] or {}
+    return record.work(
+        first['multiply_adds_per_image'],
+        first['operations_per_multiply_add'] == 6,
+        rate['images_per_second'],
+        1e9 * sum((work or {})['peak_gflops'] for work in works),
+    )
+
+
+def _machine_rates(rates: Sequence[Json | None]) -> Json | None:
+    """What all workers reached at the same time, each on its own threads."""
+    first = rates[0]
+    if first is None or None in rates:
+        return None
+    each = [rate for rate in rates if rate is not None]
+    return {
+        **first,
+        'threads': sum(rate['threads'] for rate in each),
+        'peak_gflops': sum(rate['peak_gflops'] for rate in each),
+        'memory_gb_per_second': sum(rate['memory_gb_per_second'] for rate in each),
+        'products': [
+            {**product, 'gflops': sum(rate['products'][index]['gflops'] for rate in each)}
+            for index, product in enumerate(first['products'])
+        ],
+    }
+
+
+def _warnings(records: Sequence[Json]) -> list[Json]:
+    """The first worker's, and what others alone have to say."""
+    found: list[Json] = list(records[0]['warnings'])
+    for each in records[1:]:
+        known = {warning['code'] for warning in found}
+        rank = each['workers'][0]['rank']
+        found += [
+            {**warning, 'text': f'Worker {rank}: {warning["text"]}'}
+            for warning in each['warnings']
+            if warning['code'] not in known
+        ]
+    return found
+
+
+def _exchange(parts: Sequence[Json], workers: Sequence[Json]) -> Json | None:
+    """Bytes of a step, and the time that a step waits for them: what it is longer than the slowest worker's without."""
+    told: Any = parts[0].get('exchange')
+    if told is None:
+        return None
+    without = [statistics.median(worker['alone_seconds']) for worker in workers if worker['alone_seconds']]
+    steps = workers[0]['step_seconds']
+    measured = steps and len(without) == len(workers)
+    return {
+        **told,
+        'method': 'difference',
+        'seconds': statistics.median(steps) - max(without) if measured else None,
+        'seconds_without': max(without) if measured else None,
+    }

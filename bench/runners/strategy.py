@@ -1,0 +1,149 @@
+"""How the processes of a job share a step. The base class is one process by itself, which has nothing to share.
+
+bench/runners/step.py and execution.py ask it where they build and run a step; timing.py, which knows of no TensorFlow,
+asks it when to begin and to end. There is one subclass for each --variable_update that has several processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from bench.distribution import HOROVOD, INDEPENDENT, DistributionOptions
+from bench.record import Json
+from bench.runners import member
+from bench.runners.member import Place
+from bench.runners.timing import Group
+
+Tensor = Any
+Pairs = list[tuple[Any, Any]]
+
+
+class Strategy(Group):
+    """One process by itself.
+
+    Attributes:
+      rank: of this process among those that compute; their data are different ones.
+      size: how many compute.
+    """
+
+    rank = 0
+    size = 1
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def placement(self) -> contextlib.AbstractContextManager[Any]:
+        """Where the variables and operations of a training step are put: entered while its graph is built."""
+        return contextlib.nullcontext()
+
+    def loss(self, loss: Tensor) -> Tensor:
+        """What gradients are computed of: this worker's part of the loss of all."""
+        return loss
+
+    def gradients(self, pairs: Pairs) -> Pairs:
+        """Gradients of all workers' losses, from the pairs of this worker's gradient and variable."""
+        return pairs
+
+    def optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
+        """What applies gradients."""
+        return optimizer
+
+    def statistics(self, updates: list[Any]) -> list[Any]:
+        """The updates of batch norm's moving averages, from those by this worker's images."""
+        return updates
+
+    def initializers(self) -> tuple[tf.Operation, ...]:
+        """Run after all other initializers; made last in the graph of a training step."""
+        return ()
+
+    def session(self, graph: tf.Graph, config: tf.ConfigProto) -> contextlib.AbstractContextManager[tf.Session]:
+        """The session that the step is run in."""
+        return tf.Session(graph=graph, config=config)
+
+    def initialize(self, session: tf.Session, initializers: Sequence[tf.Operation]) -> None:
+        """Gives variables their values, by running these in their order."""
+        for initializer in initializers:
+            session.run(initializer)
+
+    def call(self, session: tf.Session, operation: tf.Operation, loss: Tensor | None) -> Callable[[], float | None]:
+        """The function that does one step and tells its loss, with nothing else fetched."""
+        return plain_call(session, operation, loss)
+
+    def exchange(self) -> Json | None:
+        """What a step exchanges, for the record: payload_bytes and sent_bytes; None for nothing."""
+        return None
+
+    def is_lost(self, error: BaseException | None) -> bool:
+        """Whether an error says only that another process is gone."""
+        return False
+
+    def gather(self, part: Json) -> list[Json]:
+        """The parts of all workers, by rank, where nobody who started them collects these."""
+        return [part]
+
+
+def plain_call(session: tf.Session, operation: tf.Operation, loss: Tensor | None) -> Callable[[], float | None]:
+    """The function that runs an operation and gives the loss, with nothing else fetched."""
+    if loss is None:
+        return session.make_callable(operation)
+    call = session.make_callable([operation, loss])
+    return lambda: float(call()[1])
+
+
+def of(options: DistributionOptions, place: Place | None) -> Strategy:
+    """The strategy of a process that computes.
+
+    Args:
+      options: resolved.
+      place: of the process among several; None where it is the only one.
+
+    Raises:
+      BenchError: this process and the others cannot meet.
+    """
+    if options.kind == HOROVOD:
+        from bench.runners.horovod import Horovod
+
+        return Horovod(options, place)
+    if options.kind == INDEPENDENT and place is not None:
+        return Independent(place)
+    return Strategy()
+
+
+class Independent(Strategy):
+    """One of several processes that share nothing but the time in which they are measured.
+
+    Each ends with the step that it does when the first one has enough, so that all are measured under the same load.
+    """
+
+    is_synchronous = False
+
+    def __init__(self, place: Place) -> None:
+        assert place.folder is not None, 'only this program starts independent workers'
+        assert place.rank is not None, 'a worker computes'
+        self.rank, self.size = place.rank, place.size
+        self._folder = place.folder
+        self._met = 0
+
+    @contextlib.contextmanager
+    def session(self, graph: tf.Graph, config: tf.ConfigProto) -> Iterator[tf.Session]:
+        try:
+            with tf.Session(graph=graph, config=config) as session:
+                yield session
+        finally:
+            # One that ends early, interrupted or failed, keeps nobody waiting.
+            member.leave(self._folder, self.rank)
+
+    def meet(self) -> None:
+        member.meet(self._folder, self._met, self.rank, self.size)
+        self._met += 1
+
+    def agree(self, wish: str) -> str:
+        path = self._folder / f'end-{self._met}'
+        if self.leads and wish:
+            member.put(path, wish)
+        return wish or (path.read_text() if path.exists() else '')

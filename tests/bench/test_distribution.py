@@ -1,0 +1,117 @@
+"""Options of several processes: what is refused, and what a process takes itself for in which environment."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from bench import distribution
+from bench.distribution import DistributionOptions
+from bench.options import DataOptions, StepOptions
+
+ROOT = Path(__file__).parents[2]
+HOROVODRUN = {'HOROVOD_RANK': '1', 'HOROVOD_SIZE': '2', 'HOROVOD_LOCAL_RANK': '1', 'HOROVOD_LOCAL_SIZE': '2'}
+MPIRUN = {
+    'OMPI_COMM_WORLD_RANK': '3',
+    'OMPI_COMM_WORLD_SIZE': '4',
+    'OMPI_COMM_WORLD_LOCAL_RANK': '1',
+    'OMPI_COMM_WORLD_LOCAL_SIZE': '2',
+}
+
+
+def problems(
+    options: DistributionOptions,
+    environ: Mapping[str, str] | None = None,
+    step: StepOptions | None = None,
+    data: DataOptions | None = None,
+) -> list[str]:
+    return distribution.problems(options, step or StepOptions(), data or DataOptions(), environ or {}, usable_cpus=2)
+
+
+@pytest.mark.parametrize(
+    ('options', 'environ', 'told'),
+    [
+        (
+            DistributionOptions(variable_update='local', num_workers=2),
+            {},
+            '--num_workers=2 with --variable_update=local',
+        ),
+        (DistributionOptions(num_workers=17), {}, 'at most 16 workers'),
+        (DistributionOptions(compression='fp16'), {}, '--compression has no effect with --variable_update=local'),
+        (DistributionOptions(num_workers=2, num_ps=1), {}, '--num_ps has no effect with --variable_update=horovod'),
+        (DistributionOptions(scaling_baseline=True), {}, '--scaling_baseline has no effect with one worker'),
+        (DistributionOptions(num_workers=3), HOROVODRUN, '--num_workers=3: horovodrun or mpirun started 2 processes'),
+        (DistributionOptions(variable_update='independent'), MPIRUN, 'mpirun started 4 processes, which share'),
+        (
+            DistributionOptions(num_workers=2, cycle_time_ms=5),
+            {'HOROVOD_CYCLE_TIME': '1'},
+            '--cycle_time_ms=5 and HOROVOD_CYCLE_TIME=1 in the environment differ',
+        ),
+        (
+            DistributionOptions(num_workers=2),
+            {'HOROVOD_FUSION_THRESHOLD': '64M'},
+            'HOROVOD_FUSION_THRESHOLD=64M in the environment is no number',
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_reason(
+    options: DistributionOptions, environ: Mapping[str, str], told: str
+) -> None:
+    (problem,) = problems(options, environ)
+    assert told in problem
+
+
+def test_workers_that_learn_nothing_are_pointed_to_independent_ones() -> None:
+    two = DistributionOptions(num_workers=2)
+    (problem,) = problems(two, step=StepOptions(forward_only=True))
+    assert '--variable_update=independent' in problem
+    (problem,) = problems(two, data=DataOptions(input_only=True))
+    assert '--variable_update=independent' in problem
+    independent = DistributionOptions(num_workers=2, variable_update='independent')
+    assert problems(independent, step=StepOptions(forward_only=True)) == []
+
+
+def test_a_given_flag_that_agrees_with_the_environment_is_no_problem() -> None:
+    environ = {'HOROVOD_CYCLE_TIME': '5.0', 'HOROVOD_FUSION_THRESHOLD': str(4 * 2**20)}
+    assert problems(DistributionOptions(num_workers=2, cycle_time_ms=5, fusion_threshold_mb=4), environ) == []
+
+
+def test_the_environments_settings_are_in_the_configuration() -> None:
+    environ = {'HOROVOD_CYCLE_TIME': '2.5', 'HOROVOD_FUSION_THRESHOLD': str(4 * 2**20)}
+    found = DistributionOptions(num_workers=2).resolved(environ)
+    assert (found.cycle_time_ms, found.fusion_threshold_mb, found.variable_update) == (2.5, 4.0, 'horovod')
+    assert problems(found, environ) == []
+
+
+@pytest.mark.parametrize(('environ', 'rank', 'size'), [(HOROVODRUN, 1, 2), (MPIRUN, 3, 4)])
+def test_a_process_of_a_launcher_does_not_start_others(environ: dict[str, str], rank: int, size: int) -> None:
+    place = distribution.launched(environ)
+    assert place is not None
+    assert (place.rank, place.size, place.local_rank, place.local_size) == (rank, size, 1, 2)
+    found = DistributionOptions().resolved(environ)
+    assert (found.kind, found.workers) == ('horovod', size)
+    assert not distribution.starts_processes(found, environ)
+
+
+def test_a_process_that_this_program_started_does_not_start_others() -> None:
+    environ = {**HOROVODRUN, distribution.JOB: '/some/folder'}
+    assert distribution.launched(environ) is None
+    assert not distribution.starts_processes(DistributionOptions(num_workers=2), environ)
+    assert distribution.starts_processes(DistributionOptions(num_workers=2), {})
+    assert not distribution.starts_processes(DistributionOptions(), {})
+
+
+def test_a_wrong_job_is_refused_without_loading_tensorflow_or_horovod() -> None:
+    code = (
+        'import sys; from bench.cli import main\n'
+        'status = main(["--num_workers=2", "--forward_only", "--compression=fp17", "--num_ps=1"])\n'
+        'sys.exit(10 * ("tensorflow" in sys.modules or "horovod" in sys.modules) + status)\n'
+    )
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    for text in ('--forward_only', '--compression=fp17', '--num_ps'):
+        assert text in done.stderr
