@@ -288,8 +288,8 @@ def precision_problems(network: NetworkOptions, capabilities: Callable[[], Capab
     found = []
     if network.data_format == 'NCHW' and not capabilities().onednn:
         found.append(
-            "--data_format=NCHW needs oneDNN, which is off here: TensorFlow's own kernels compute convolutions on CPUs "
-            f'in NHWC only. Use --data_format=NHWC, or turn oneDNN on: {capabilities().onednn_reason}'
+            "--data_format=NCHW needs oneDNN: TensorFlow's own kernels compute convolutions on CPUs in NHWC only. "
+            f'oneDNN is off: {capabilities().onednn_reason} Or use --data_format=NHWC.'
         )
     if network.precision == 'bf16' and not capabilities().bf16:
         found.append(f'--precision=bf16 would bring nothing here: {capabilities().bf16_reason} Use --precision=fp32.')

@@ -91,8 +91,7 @@ def _max_isa_problems(options: MachineOptions, capabilities: Callable[..., Any])
         return [f'{flag} would limit nothing: the processor {what}.']
     able = capabilities(given=options.variables())
     if not able.onednn:
-        off = 'has no effect without oneDNN, which is off here. Leave it out, or turn oneDNN on'
-        return [f'{flag} {off}: {able.onednn_reason}']
+        return [f'{flag} has no effect without oneDNN. oneDNN is off: {able.onednn_reason} Or leave the flag out.']
     return []
 
 
