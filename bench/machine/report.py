@@ -79,12 +79,13 @@ def _container(found: Json | None) -> str:
 
 def _limits(facts: Json) -> list[tuple[str, str]]:
     found = facts['limits']
-    quota = 'no limit on time' if found['cpu_quota'] is None else f'time of {found["cpu_quota"]:g} processors'
-    limit = (
-        'no limit on memory' if found['memory_limit_bytes'] is None else f'{_size(found["memory_limit_bytes"])} memory'
+    quota = (
+        'no limit on processors' if found['cpu_quota'] is None else f'as much time as {found["cpu_quota"]:g} CPU has'
     )
+    memory = found['memory_limit_bytes']
+    limit = 'no limit on memory' if memory is None else f'{_size(memory)} of memory'
     return [
-        ('processors', f'{found["usable_cpus"]} ({found["usable_cores"]} cores)'),
+        ('processors', f'{found["usable_cpus"]} at a time, on {found["usable_cores"]} of the cores'),
         ('affinity', found['affinity']),
         ('control group', f'{found["cgroup_version"] or "none"}: {quota}, {limit}'),
     ]
@@ -96,7 +97,7 @@ def _memory(found: Json) -> list[tuple[str, str]]:
         pages += f'; {found["reserved_huge_pages"]} reserved of {_size(found["huge_page_bytes"])}'
     total, free, usable = (_size(found[f'{name}_bytes']) for name in ('total', 'available', 'usable'))
     return [
-        ('size', f'{total}, {free} free; usable {usable}'),
+        ('size', f'{total}, {free} of it free; usable here {usable}'),
         ('swap', _size(found['swap_bytes']) if found['swap_bytes'] else 'none'),
         ('huge pages', pages),
         ('allocator', _unknown(found['allocator'])),
