@@ -79,9 +79,7 @@ def _container(found: Json | None) -> str:
 
 def _limits(facts: Json) -> list[tuple[str, str]]:
     found = facts['limits']
-    quota = (
-        'no limit on processors' if found['cpu_quota'] is None else f'as much time as {found["cpu_quota"]:g} CPU has'
-    )
+    quota = 'no limit on processors' if found['cpu_quota'] is None else f'time of {found["cpu_quota"]:g} CPU'
     memory = found['memory_limit_bytes']
     limit = 'no limit on memory' if memory is None else f'{_size(memory)} of memory'
     return [
