@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from bench.machine import cpu, environment
+from bench.machine import cpu, environment, libraries
 
 # On x86-64 TensorFlow turns oneDNN on by itself where the processor has one of these (tensorflow/core/util/port.cc).
 _ONEDNN_BY_DEFAULT = frozenset({'avx512_vnni', 'avx512_bf16', 'avx_vnni', 'amx_tile', 'amx_int8', 'amx_bf16'})
@@ -26,12 +26,38 @@ class Capabilities:
     bf16_reason: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Switch:
+    """The variable that turns oneDNN on and off in a build of TensorFlow, and its values for that.
+
+    Builds with --config=mkl, which bring Intel's OpenMP, read one, all others the other (tensorflow/core/util/port.cc).
+    """
+
+    name: str
+    on: str
+    off: str
+
+    def read(self, value: str | None) -> bool | None:
+        """What a value says; None where TensorFlow takes it for not set."""
+        word = {'true': '1', 'false': '0'}.get((value or '').lower(), value)
+        return {self.on: True, self.off: False}.get(word or '')
+
+
+STOCK, MKL = Switch('TF_ENABLE_ONEDNN_OPTS', on='1', off='0'), Switch('TF_DISABLE_MKL', on='0', off='1')
+
+
+def switch(openmp: tuple[str, ...] | None) -> Switch:
+    """That of a build which was linked with these OpenMP runtimes."""
+    return MKL if set(openmp or ()) & set(libraries.INTEL_OPENMP) else STOCK
+
+
 def detect(
     environ: Mapping[str, str] | None = None,
     flags: frozenset[str] | None = None,
     given: Mapping[str, str] | None = None,
+    openmp: tuple[str, ...] | None = None,
 ) -> Capabilities:
-    """Looks at the user's environment and the processor, which `environ` and `flags` stand in for in tests.
+    """Looks at the user's environment, processor and build, which `environ`, `flags`, `openmp` stand in for in tests.
 
     Args:
       given: variables that flags ask for (MachineOptions.variables), which count where the environment has none.
@@ -39,23 +65,24 @@ def detect(
     environ = environment.user() if environ is None else environ
     flags = cpu.flags() if flags is None else flags
     given = {} if given is None else given
-    onednn, onednn_reason = _onednn(environ, flags, given)
+    turn = switch(libraries.openmp() if openmp is None else openmp)
+    onednn, onednn_reason = _onednn(environ, flags, given, turn)
     bf16, bf16_reason = _bf16(environ, flags, given)
     if bf16 and not onednn:
         bf16, bf16_reason = False, f'it is computed by oneDNN, which is off: {onednn_reason}'
     return Capabilities(onednn, onednn_reason, bf16, bf16_reason)
 
 
-def _onednn(environ: Mapping[str, str], flags: frozenset[str], given: Mapping[str, str]) -> tuple[bool, str]:
-    name = 'TF_ENABLE_ONEDNN_OPTS'
-    # Any other value counts as not set.
-    setting = environ.get(name, given.get(name, '')).lower()
-    if setting in ('0', 'false'):
-        if name in environ:
-            return False, f'{name}={setting} is set in the environment; unset it.'
+def _onednn(
+    environ: Mapping[str, str], flags: frozenset[str], given: Mapping[str, str], turn: Switch
+) -> tuple[bool, str]:
+    setting = turn.read(environ.get(turn.name, given.get(turn.name)))
+    if setting is False:
+        if turn.name in environ:
+            return False, f'{turn.name}={environ[turn.name]} is set in the environment; unset it.'
         return False, '--mkl=off was given; leave it out.'
     is_v1 = flags >= _NEOVERSE_V1 and 'sve2' not in flags
-    if setting in ('1', 'true') or flags & _ONEDNN_BY_DEFAULT or is_v1:
+    if setting or turn is MKL or flags & _ONEDNN_BY_DEFAULT or is_v1:
         return True, ''
     return (
         False,

@@ -7,11 +7,10 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from bench.machine import cpu, instruction_sets, libraries, numa
+from bench.machine import capabilities, cpu, instruction_sets, libraries, numa
 from bench.machine.environment import user
 from bench.options import option
 
-ONEDNN = 'TF_ENABLE_ONEDNN_OPTS'
 MAX_ISA = 'ONEDNN_MAX_CPU_ISA'
 # What oneDNN read before it had that name, and still reads.
 OLD_MAX_ISA = 'DNNL_MAX_CPU_ISA'
@@ -63,17 +62,18 @@ class MachineOptions:
 
     def variables(self) -> dict[str, str]:
         """The environment variables that these ask for and that decide what TensorFlow can compute."""
-        found = {} if self.mkl == 'auto' else {ONEDNN: '1' if self.mkl == 'on' else '0'}
+        turn = capabilities.switch(libraries.openmp())
+        found = {} if self.mkl == 'auto' else {turn.name: turn.on if self.mkl == 'on' else turn.off}
         return found if self.onednn_max_isa is None else {**found, MAX_ISA: self.onednn_max_isa}
 
 
-def machine_problems(options: MachineOptions, capabilities: Callable[..., Any]) -> list[str]:
+def machine_problems(options: MachineOptions, detect: Callable[..., Any]) -> list[str]:
     """What cannot be done here, each as a sentence with what to do instead.
 
     Args:
-      capabilities: tells what this machine and TensorFlow can do with the given variables.
+      detect: tells what this machine and TensorFlow can do with the given variables.
     """
-    found = _max_isa_problems(options, capabilities)
+    found = _max_isa_problems(options, detect)
     if options.cpu_affinity is not None or options.numa_node is not None:
         found += _processor_problems(options)
     if options.allocator != 'system' and not libraries.preloaded_allocator(user()):
@@ -81,7 +81,7 @@ def machine_problems(options: MachineOptions, capabilities: Callable[..., Any]) 
     return found
 
 
-def _max_isa_problems(options: MachineOptions, capabilities: Callable[..., Any]) -> list[str]:
+def _max_isa_problems(options: MachineOptions, detect: Callable[..., Any]) -> list[str]:
     if options.onednn_max_isa is None:
         return []
     flag = f'--onednn_max_isa={options.onednn_max_isa}'
@@ -89,7 +89,7 @@ def _max_isa_problems(options: MachineOptions, capabilities: Callable[..., Any])
     if options.onednn_max_isa not in can:
         what = f'has {", ".join(can)}' if can else 'is not one that oneDNN knows these levels of'
         return [f'{flag} would limit nothing: the processor {what}.']
-    able = capabilities(given=options.variables())
+    able = detect(given=options.variables())
     if not able.onednn:
         return [f'{flag} has no effect without oneDNN. oneDNN is off: {able.onednn_reason} Or leave the flag out.']
     return []

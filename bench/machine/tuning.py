@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.errors import BenchError
 from bench.machine import capabilities, cpu, environment, libraries, memory, numa
-from bench.machine.options import MAX_ISA, OLD_MAX_ISA, ONEDNN, MachineOptions
+from bench.machine.options import MAX_ISA, OLD_MAX_ISA, MachineOptions
 from bench.options import ThreadOptions
 
 # glibc's tunable of that name, since 2.35 (its manual, Memory Allocation Tunables).
@@ -105,14 +105,15 @@ def plan(options: MachineOptions, threads: ThreadOptions, facts: Facts, environ:
 
 
 def _mkl(options: MachineOptions, facts: Facts, environ: Mapping[str, str], added: dict[str, str]) -> Setting:
-    if ONEDNN in environ:
-        value = {'1': 'on', 'true': 'on', '0': 'off', 'false': 'off'}.get(environ[ONEDNN].lower(), environ[ONEDNN])
-        return _kept('mkl', ONEDNN, environ, value)
+    turn = capabilities.switch(facts.openmp)
+    if turn.name in environ:
+        value = {True: 'on', False: 'off', None: None}[turn.read(environ[turn.name])]
+        return _kept('mkl', turn.name, environ, value)
     if options.mkl == 'auto':
         by_itself = 'on' if facts.onednn else 'off'
-        return Setting('mkl', None, 'skipped', f'Left to TensorFlow, which has oneDNN {by_itself} on this processor.')
-    added[ONEDNN] = '1' if options.mkl == 'on' else '0'
-    return Setting('mkl', options.mkl, 'applied', f'{ONEDNN}={added[ONEDNN]}.')
+        return Setting('mkl', None, 'skipped', f'Left to TensorFlow, which has oneDNN {by_itself} here by itself.')
+    added[turn.name] = turn.on if options.mkl == 'on' else turn.off
+    return Setting('mkl', options.mkl, 'applied', f'{turn.name}={added[turn.name]}.')
 
 
 def _max_isa(options: MachineOptions, environ: Mapping[str, str], added: dict[str, str]) -> Setting:
@@ -128,7 +129,7 @@ def _max_isa(options: MachineOptions, environ: Mapping[str, str], added: dict[st
 def _threads(flag: str, name: str, asked: int | None, default: int, environ: Mapping[str, str]) -> Setting:
     if from_environment(name, environ):
         return _kept(flag, name, environ)
-    if asked:
+    if asked and asked != default:
         return Setting(flag, str(asked), 'applied', f'--{flag}={asked}.')
     why = (
         'As many as this process may use processors: its affinity and its control group count.'

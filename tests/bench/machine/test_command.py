@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from bench.machine import advice, cpu, facts, instruction_sets, numa, report
+from bench.machine import advice, capabilities, cpu, facts, instruction_sets, libraries, numa, report
 
 ROOT = Path(__file__).parents[3]
+# What turns oneDNN on and off in the TensorFlow that is installed.
+TURN = capabilities.switch(libraries.openmp())
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -30,7 +32,7 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope='module')
 def found() -> dict[str, Any]:
     """What it tells of this machine, with oneDNN on."""
-    done = run('--json', TF_ENABLE_ONEDNN_OPTS='1')
+    done = run('--json', **{TURN.name: TURN.on})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -65,9 +67,9 @@ def test_onednn_is_seen_at_work_and_every_instruction_set_is_answered(found: dic
 
 
 def test_onednn_turned_off_is_told_with_the_reason_and_fails_its_requirement() -> None:
-    done = run('--require=onednn', TF_ENABLE_ONEDNN_OPTS='0')
+    done = run('--require=onednn', **{TURN.name: TURN.off})
     assert done.returncode == 1
-    assert done.stdout.startswith('onednn: not met: TF_ENABLE_ONEDNN_OPTS=0 is set in the environment')
+    assert done.stdout.startswith(f'onednn: not met: {TURN.name}={TURN.off} is set in the environment')
 
 
 @pytest.mark.parametrize(

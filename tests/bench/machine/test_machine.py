@@ -43,7 +43,7 @@ GRAVITON4 = GRAVITON3 | {'sve2'}
 def test_onednn_and_bf16_as_tensorflow_would_decide(
     flags: frozenset[str], environment: dict[str, str], onednn: bool, bf16: bool
 ) -> None:
-    found = capabilities.detect(environment, flags)
+    found = capabilities.detect(environment, flags, openmp=())
     assert (found.onednn, found.bf16) == (onednn, bf16)
     assert bool(found.onednn_reason) != found.onednn
     assert bool(found.bf16_reason) != found.bf16

@@ -22,6 +22,9 @@ SCHEMA = json.loads((ROOT / 'bench' / 'record.schema.json').read_text())
 CAN = capabilities.Capabilities(onednn=True, onednn_reason='', bf16=True, bf16_reason='')
 CANNOT = capabilities.Capabilities(onednn=False, onednn_reason='why.', bf16=False, bf16_reason='why.')
 
+# What turns oneDNN on and off in the TensorFlow that is installed.
+TURN = capabilities.switch(libraries.openmp())
+
 
 def parsed(*words: str) -> tuple[BenchmarkConfig, list[str]]:
     return flags.parse(BenchmarkConfig, words, 'program')
@@ -57,9 +60,9 @@ def test_layouts_are_refused_by_what_the_flag_makes_of_onednn() -> None:
     assert '--mkl=off was given' in told
     config, _ = parsed('--model=lenet', '--data_format=NCHW', '--mkl=on')
     assert config.problems(lambda **given: capabilities.detect({}, frozenset({'avx2'}), **given)) == []
-    environ = {'TF_ENABLE_ONEDNN_OPTS': '0'}
+    environ = {TURN.name: TURN.off}
     (told,) = config.problems(lambda **given: capabilities.detect(environ, frozenset({'avx2'}), **given))
-    assert 'TF_ENABLE_ONEDNN_OPTS=0 is set in the environment; unset it' in told
+    assert f'{TURN.name}={TURN.off} is set in the environment; unset it' in told
 
 
 def test_bfloat16_is_refused_where_the_instruction_set_is_limited_below_it() -> None:
@@ -135,19 +138,19 @@ def test_a_runs_record_says_what_was_applied_and_tensorflow_did_it(tmp_path: Pat
     assert settings['cpu_affinity'] == (str(one), 'applied')
     assert settings['num_intra_threads'] == ('1', 'applied')
     assert record['config']['threads']['num_intra_threads'] == 1
-    assert 'TF_ENABLE_ONEDNN_OPTS' not in record['environment'], 'what the program set is not what the user set'
+    assert TURN.name not in record['environment'], 'what the program set is not what the user set'
     assert record['container'] is None or record['container']['runtime']
 
 
 def test_a_runs_record_says_what_the_environment_kept_and_tensorflow_did_that(tmp_path: Path) -> None:
     record, told = run(
-        tmp_path, '--mkl=off', '--kmp_blocktime=0', TF_ENABLE_ONEDNN_OPTS='1', TF_NUM_INTRAOP_THREADS='1'
+        tmp_path, '--mkl=off', '--kmp_blocktime=0', **{TURN.name: TURN.on, 'TF_NUM_INTRAOP_THREADS': '1'}
     )
     assert record['build']['onednn'] is True
     settings = {each['setting']: (each['value'], each['status']) for each in record['tuning']}
     assert (settings['mkl'], settings['num_intra_threads']) == (('on', 'kept'), ('1', 'kept'))
     assert record['config']['threads']['num_intra_threads'] == 1
-    assert record['environment']['TF_ENABLE_ONEDNN_OPTS'] == '1'
-    assert '--mkl=off was not applied: TF_ENABLE_ONEDNN_OPTS=1' in told
+    assert record['environment'][TURN.name] == TURN.on
+    assert f'--mkl=off was not applied: {TURN.name}={TURN.on}' in told
     if settings['kmp_blocktime'][1] == 'skipped':
         assert '--kmp_blocktime=0 was not applied: No effect' in told

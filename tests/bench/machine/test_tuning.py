@@ -15,11 +15,13 @@ from typing import Any
 
 import pytest
 
-from bench.machine import libraries, memory, numa, tuning
+from bench.machine import capabilities, libraries, memory, numa, tuning
 from bench.machine.options import MachineOptions
 from bench.options import ThreadOptions
 
 ROOT = Path(__file__).parents[3]
+# What turns oneDNN on and off in the TensorFlow that is installed.
+TURN = capabilities.switch(libraries.openmp())
 STOCK = tuning.Facts(
     openmp=(),
     usable_cpus=4,
@@ -92,10 +94,29 @@ def test_an_unknown_build_is_not_taken_for_one_with_openmp() -> None:
 
 
 @pytest.mark.parametrize(
+    ('facts', 'name', 'on', 'off'), [(STOCK, 'TF_ENABLE_ONEDNN_OPTS', '1', '0'), (INTEL, 'TF_DISABLE_MKL', '0', '1')]
+)
+def test_onednn_is_turned_by_the_variable_that_the_build_reads(
+    facts: tuning.Facts, name: str, on: str, off: str
+) -> None:
+    # intel-tensorflow 2.14 goes on with oneDNN under TF_ENABLE_ONEDNN_OPTS=0.
+    assert planned(facts, mkl='on')[0][name] == on
+    assert planned(facts, mkl='off')[0][name] == off
+    for value, word in ((on, 'on'), (off, 'off')):
+        assert planned(facts, {name: value}, mkl='auto')[1]['mkl'].value == word
+        can = capabilities.detect({name: value}, frozenset({'avx2'}), openmp=facts.openmp)
+        assert can.onednn is (word == 'on')
+    other = {'TF_ENABLE_ONEDNN_OPTS': '0', 'TF_DISABLE_MKL': '1'}
+    del other[name]
+    assert capabilities.detect(other, frozenset({'avx512_vnni'}), openmp=facts.openmp).onednn
+    assert planned(facts, other, mkl='on')[1]['mkl'].status == 'applied'
+
+
+@pytest.mark.parametrize(
     ('environ', 'options', 'setting', 'value'),
     [
-        ({'TF_ENABLE_ONEDNN_OPTS': '1'}, {'mkl': 'off'}, 'mkl', 'on'),
-        ({'TF_ENABLE_ONEDNN_OPTS': '0'}, {}, 'mkl', 'off'),
+        ({'TF_DISABLE_MKL': '0'}, {'mkl': 'off'}, 'mkl', 'on'),
+        ({'TF_DISABLE_MKL': 'true'}, {}, 'mkl', 'off'),
         ({'ONEDNN_MAX_CPU_ISA': 'AVX2'}, {'onednn_max_isa': 'AVX512_CORE'}, 'onednn_max_isa', 'AVX2'),
         ({'DNNL_MAX_CPU_ISA': 'AVX'}, {'onednn_max_isa': 'AVX2'}, 'onednn_max_isa', 'AVX'),
         ({'KMP_BLOCKTIME': 'infinite'}, {'kmp_blocktime': 0}, 'kmp_blocktime', 'infinite'),
@@ -190,7 +211,7 @@ class Config:
     threads: ThreadOptions = ThreadOptions()
 
 def tell(word):
-    names = ('TF_ENABLE_ONEDNN_OPTS', 'ONEDNN_MAX_CPU_ISA', 'LD_PRELOAD')
+    names = ('TF_ENABLE_ONEDNN_OPTS', 'TF_DISABLE_MKL', 'ONEDNN_MAX_CPU_ISA', 'LD_PRELOAD')
     print(json.dumps({
         'word': word, 'pid': os.getpid(), 'allocator': libraries.allocator(),
         'environment': {name: os.environ[name] for name in names if name in os.environ},
@@ -212,6 +233,7 @@ def run(
     """The process, and what it told; its own folder has no bench, which is found by PYTHONPATH."""
     names = (
         'TF_ENABLE_ONEDNN_OPTS',
+        'TF_DISABLE_MKL',
         'ONEDNN_MAX_CPU_ISA',
         'LD_PRELOAD',
         'TF_BENCH_TUNING',
@@ -237,15 +259,15 @@ def test_variables_are_set_by_one_fresh_start_of_the_same_process() -> None:
     assert [each['word'] for each in (first, again, last)] == ['begin', 'begin', 'end']
     assert first['pid'] == again['pid'] == last['pid']
     assert first['environment'] == {}
-    assert last['environment'] == {'TF_ENABLE_ONEDNN_OPTS': '0', 'ONEDNN_MAX_CPU_ISA': 'AVX2'}
+    assert last['environment'] == {TURN.name: TURN.off, 'ONEDNN_MAX_CPU_ISA': 'AVX2'}
     assert last['user'] == {}
 
 
 def test_what_stands_in_the_environment_already_starts_nothing_and_is_told() -> None:
-    done, (first, last, _) = run({'mkl': 'off'}, environ={'TF_ENABLE_ONEDNN_OPTS': '1'})
+    done, (first, last, _) = run({'mkl': 'off'}, environ={TURN.name: TURN.on})
     assert (first['word'], last['word']) == ('begin', 'end')
-    assert last['environment'] == last['user'] == {'TF_ENABLE_ONEDNN_OPTS': '1'}
-    assert '--mkl=off was not applied: TF_ENABLE_ONEDNN_OPTS=1' in done.stderr
+    assert last['environment'] == last['user'] == {TURN.name: TURN.on}
+    assert f'--mkl=off was not applied: {TURN.name}={TURN.on}' in done.stderr
 
 
 def test_the_exit_status_and_signals_are_those_of_the_fresh_process() -> None:
@@ -265,10 +287,10 @@ def test_a_process_that_a_tuned_one_starts_tunes_itself() -> None:
 
 
 def test_a_python_that_drops_the_variable_ends_in_an_error_and_not_in_a_loop(tmp_path: Path) -> None:
-    (tmp_path / 'sitecustomize.py').write_text("import os\nos.environ.pop('TF_ENABLE_ONEDNN_OPTS', None)\n")
+    (tmp_path / 'sitecustomize.py').write_text(f"import os\nos.environ.pop('{TURN.name}', None)\n")
     done, told = run({'mkl': 'off'}, environ={'PYTHONPATH': f'{tmp_path}:{ROOT}'})
     assert done.returncode != 0
-    assert 'TF_ENABLE_ONEDNN_OPTS could not be set' in done.stderr
+    assert f'{TURN.name} could not be set' in done.stderr
     assert len(told) == 2
 
 
