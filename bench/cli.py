@@ -14,6 +14,7 @@ from bench import __version__, config, flags
 from bench.autotune.options import AutotuneConfig
 from bench.data.convert.options import ConvertConfig
 from bench.errors import BenchError, UsageError, nearest
+from bench.exchange.options import NetworkConfig, ScalingConfig
 from bench.machine import capabilities, tuning
 from bench.machine.requirements import MachineConfig
 from bench.models import registry
@@ -40,6 +41,8 @@ COMMANDS = {
         MachineConfig, 'bench.machine.command:run', 'what this machine and TensorFlow build are, and advice'
     ),
     'models': _Command(config.ModelsConfig, 'bench.models.listing:run', 'the networks, with size and multiply-adds'),
+    'network': _Command(NetworkConfig, 'bench.exchange.network:run', 'latency and bandwidth between two machines'),
+    'scaling': _Command(ScalingConfig, 'bench.exchange.scaling:run', 'what more workers would reach'),
     'sweep': _Command(SweepConfig, 'bench.sweep.command:run', 'a matrix of runs, interleaved, in one table'),
 }
 _DEFAULT = 'benchmark'

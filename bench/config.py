@@ -90,8 +90,8 @@ class BenchmarkConfig:
 
     @property
     def images_per_step(self) -> int:
-        """Of one worker, whose clones have a batch each; 0 before the batch size is resolved."""
-        return (self.network.batch_size or 0) * self.step.num_clones
+        """Of one process, whose clones or replicas have a batch each; 0 before the batch size is resolved."""
+        return (self.network.batch_size or 0) * self.step.num_clones * self.distribution.replicas
 
     def problems(self, capabilities: Callable[..., Capabilities]) -> list[str]:
         """All that keeps this run from being done here, each as a sentence; empty where it can be.
@@ -142,7 +142,8 @@ class BenchmarkConfig:
             threads=dataclasses.replace(
                 self.threads,
                 num_intra_threads=self.threads.num_intra_threads or usable_cpus,
-                num_inter_threads=self.threads.num_inter_threads or 1,
+                # Replicas are computed at the same time.
+                num_inter_threads=self.threads.num_inter_threads or self.distribution.replicas,
             ),
             distribution=self.distribution.resolved(os.environ),
         )

@@ -10,7 +10,9 @@ import dataclasses
 import importlib.util
 from collections.abc import Mapping
 
+from bench.errors import UsageError
 from bench.options import DataOptions, StepOptions, option
+from bench.runners import cluster
 
 LOCAL, REPLICATED, PARAMETER_SERVER, HOROVOD, INDEPENDENT = KINDS = (
     'local',
@@ -32,6 +34,7 @@ _OF_ONE_KIND = {
         'task_index',
         'ps_hosts',
         'worker_hosts',
+        'wait_seconds',
     ),
 }
 # How launchers tell a process its number and how many there are, in all and on its machine: horovodrun, Open MPI's
@@ -67,8 +70,15 @@ class DistributionOptions:
         'processors. 1 where not given.',
         minimum=1,
     )
-    num_ps: int | None = option(None, 'Parameter servers that are started on this machine.', minimum=1)
-    sync_replicas: bool = option(True, 'Parameter servers average the gradients of all workers before an update.')
+    num_ps: int | None = option(
+        None, 'Parameter servers that are started on this machine; 1 where not given.', minimum=1, maximum=64
+    )
+    sync_replicas: bool = option(
+        True,
+        'Parameter servers average the gradients of all workers before an update; --nosync_replicas updates with each '
+        'as it comes.',
+        aliases=('cross_replica_sync',),
+    )
     replicas_to_aggregate: int | None = option(
         None,
         'Gradients that parameter servers average before an update; as many as workers where not given.',
@@ -77,10 +87,18 @@ class DistributionOptions:
     ps_placement: str = option(
         'round_robin', 'How variables are shared among parameter servers.', choices=('round_robin', 'size')
     )
-    job_name: str | None = option(None, 'What this process is, of several machines.', choices=('ps', 'worker'))
+    job_name: str | None = option(
+        None,
+        'What this process is, in a job on several machines: ps or worker; as TF_CONFIG in the environment says where '
+        'not given.',
+        choices=(cluster.SERVER, cluster.WORKER),
+    )
     task_index: int = option(0, 'Which of its job this process is.', minimum=0)
     ps_hosts: str | None = option(None, 'Comma-separated HOST:PORT of all parameter servers.', commas=True)
     worker_hosts: str | None = option(None, 'Comma-separated HOST:PORT of all workers.', commas=True)
+    wait_seconds: float = option(
+        120.0, 'How long processes with parameter servers wait for those that are missing.', above=0, maximum=86_400
+    )
     compression: str = option(
         'none', 'What Horovod exchanges: gradients as they are, or in 16 bits.', choices=('none', 'fp16')
     )
@@ -116,9 +134,16 @@ class DistributionOptions:
         return self.num_workers or 1
 
     @property
+    def replicas(self) -> int:
+        """Copies of the network in one process."""
+        return self.workers if self.kind == REPLICATED else 1
+
+    @property
     def is_synchronous(self) -> bool:
         """Whether all workers do each step together."""
-        return self.kind != INDEPENDENT and (self.kind != PARAMETER_SERVER or self.sync_replicas)
+        if self.kind == PARAMETER_SERVER:
+            return self.sync_replicas and self.replicas_to_aggregate in (None, self.workers)
+        return self.kind != INDEPENDENT
 
     def resolved(self, environ: Mapping[str, str]) -> DistributionOptions:
         """The same with every default filled in, as this process and all others of the run have it."""
@@ -127,6 +152,19 @@ class DistributionOptions:
         if own.kind == LOCAL:
             return self
         own = dataclasses.replace(own, variable_update=own.kind)
+        if own.kind == PARAMETER_SERVER:
+            place_among = cluster.of(own, environ)
+            if place_among is None:
+                return dataclasses.replace(own, num_ps=own.num_ps or 1)
+            return dataclasses.replace(
+                own,
+                job_name=place_among.job,
+                task_index=place_among.task,
+                ps_hosts=','.join(place_among.servers),
+                worker_hosts=','.join(place_among.workers),
+                num_ps=len(place_among.servers),
+                num_workers=len(place_among.workers),
+            )
         if own.kind != HOROVOD:
             return own
         cycle, threshold = environ.get('HOROVOD_CYCLE_TIME'), environ.get('HOROVOD_FUSION_THRESHOLD')
@@ -164,7 +202,7 @@ def launched(environ: Mapping[str, str]) -> Launched | None:
 
 def starts_processes(options: DistributionOptions, environ: Mapping[str, str]) -> bool:
     """Whether this process starts those that compute, and does not compute itself."""
-    if JOB in environ or launched(environ) or options.job_name is not None:
+    if JOB in environ or launched(environ) or cluster.of(options, environ):
         return False
     return options.kind in OF_SEVERAL_PROCESSES
 
@@ -194,6 +232,12 @@ def problems(
                 )
     if kind == HOROVOD:
         found += _horovod_problems(options, environ)
+    if kind == PARAMETER_SERVER:
+        found += _server_problems(options, environ)
+    if kind == REPLICATED and step.num_clones > 1:
+        found.append(
+            f'--num_clones={step.num_clones}: with --variable_update=replicated --num_workers is the number of copies.'
+        )
     return found
 
 
@@ -213,6 +257,33 @@ def _launcher_problems(options: DistributionOptions, environ: Mapping[str, str])
             f'--variable_update={options.kind}: horovodrun or mpirun started {size} processes, which share variables '
             'as --variable_update=horovod.'
         )
+    if options.scaling_baseline:
+        found.append('--scaling_baseline is for processes that this program starts itself; leave it out.')
+    return found
+
+
+def _server_problems(options: DistributionOptions, environ: Mapping[str, str]) -> list[str]:
+    """What does not fit a job with parameter servers, or this process's place in one."""
+    try:
+        place = cluster.of(options, environ)
+    except UsageError as error:
+        return list(error.problems)
+    found = []
+    if options.replicas_to_aggregate is not None and not options.sync_replicas:
+        found.append('--replicas_to_aggregate has no effect with --nosync_replicas; leave it out.')
+    if place is None:
+        found += [
+            f'--{name} has no effect without --job_name, which tells what this process is among those hosts.'
+            for name in ('task_index', 'ps_hosts', 'worker_hosts')
+            if getattr(options, name)
+        ]
+        return found
+    for name, hosts in (('num_ps', place.servers), ('num_workers', place.workers)):
+        if getattr(options, name) not in (None, len(hosts)):
+            found.append(
+                f'--{name}={getattr(options, name)}, and {len(hosts)} are named: it is for processes that are started '
+                'on this machine. Leave it out.'
+            )
     if options.scaling_baseline:
         found.append('--scaling_baseline is for processes that this program starts itself; leave it out.')
     return found

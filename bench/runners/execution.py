@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Callable, Mapping
 
 import tensorflow.compat.v1 as tf
@@ -19,9 +18,9 @@ from bench.errors import BenchError, UsageError
 from bench.machine import memory, noise, rates
 from bench.models.registry import Network
 from bench.record import Json
+from bench.runners import quiet, timing, trace
 from bench.runners import session as sessions
 from bench.runners import step as steps
-from bench.runners import timing, trace
 from bench.runners.member import Progress
 from bench.runners.strategy import Strategy, plain_call
 from bench.screen import Screen
@@ -179,15 +178,8 @@ def _machine_rates(config: BenchmarkConfig, screen: Screen) -> dict[str, rates.R
 
 def _let_tensorflow_remark(session_config: tf.ConfigProto) -> None:
     """Runs an empty graph without standard error: the first one draws remarks that no log level keeps away."""
-    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        with tf.Graph().as_default(), tf.Session(config=session_config) as session:
-            session.run(tf.constant(0))
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
-        os.close(nowhere)
+    with quiet.standard_error(), tf.Graph().as_default(), tf.Session(config=session_config) as session:
+        session.run(tf.constant(0))
 
 
 def _session_config(config: BenchmarkConfig, precision: str, *, xla: bool) -> tf.ConfigProto:

@@ -19,7 +19,7 @@ from bench.config import BenchmarkConfig
 from bench.errors import BenchError, UsageError
 from bench.machine import container, cores, cpu, environment, memory
 from bench.record import Json
-from bench.runners import launch, member, merge, rendezvous, report
+from bench.runners import launch, member, merge, rendezvous, report, servers
 from bench.runners.launch import End, Member
 from bench.runners.member import Place
 from bench.runners.stop import StopRequest
@@ -130,6 +130,9 @@ def _members(config: BenchmarkConfig, places: Sequence[Place]) -> Iterator[list[
     words = ['benchmark', *flags.words(theirs)]
     with contextlib.ExitStack() as stack:
         environments: list[dict[str, str]] = [{} for _ in places]
+        if config.distribution.kind == distribution.PARAMETER_SERVER:
+            yield stack.enter_context(servers.members(config.distribution, places, words))
+            return
         if config.distribution.kind == distribution.HOROVOD:
             environments = stack.enter_context(rendezvous.local(len(places)))
         yield [

@@ -13,7 +13,7 @@ from bench import distribution, record, settings
 from bench.config import BenchmarkConfig
 from bench.errors import BenchError
 from bench.machine import capabilities, container, cores, cpu, environment, memory, noise, tuning
-from bench.runners import job, member, merge, report, timing
+from bench.runners import cluster, job, member, merge, report, timing
 from bench.runners.stop import StopRequest
 from bench.screen import Screen
 
@@ -32,9 +32,11 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
     """
     if distribution.starts_processes(config.distribution, os.environ):
         return job.run(config, words)
-    place = member.place(os.environ)
+    place = member.place(os.environ) or _place(config.distribution)
     if place is not None and place.folder is not None:
         member.end_with_parent(os.environ)
+    if place is not None and place.rank is None:
+        return _serve(config)
     network, dataset = report.chosen(config)
     data = config.data
     usable = cpu.usable_cpus()
@@ -54,7 +56,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         started = datetime.datetime.now(datetime.timezone.utc)
         # Until the record is written, so that a second thought cannot lose what was measured.
         with StopRequest() as stop:
-            shared = strategy.of(config.distribution, place)
+            shared = strategy.of(config.distribution, place, screen)
             with cores.pinned(place.cpus if place else ()):
                 seen = execution.execute(
                     config, network, dataset, screen, lambda: stop.requested, shared, member.Progress(place)
@@ -80,6 +82,32 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
                 except BenchError as error:
                     failures.append(str(error))
             return report.conclude(written, config, started, screen, failures)
+
+
+def _place(options: distribution.DistributionOptions) -> member.Place | None:
+    """The place of a process that was started by itself, on one of several machines; None where there are no others."""
+    found = cluster.of(options, os.environ)
+    if found is None:
+        return None
+    return member.Place(None, found.task if found.job == cluster.WORKER else None, len(found.workers), 1, ())
+
+
+def _serve(config: BenchmarkConfig) -> int:
+    """Is a parameter server until the workers are done."""
+    threads = config.threads
+    with Screen(to_stderr=config.output.json) as screen:
+        screen.progress('loading TensorFlow')
+        from bench.runners import parameter_server
+        from bench.runners import session as sessions
+
+        settings = sessions.config(
+            intra_threads=threads.num_intra_threads or cpu.usable_cpus(),
+            inter_threads=threads.num_inter_threads or cpu.usable_cpus(),
+            precision='fp32',
+            xla=False,
+        )
+        parameter_server.serve(config.distribution.resolved(os.environ), settings, screen)
+    return 0
 
 
 def _record(

@@ -115,18 +115,14 @@ def training(
       checkpoint: what the variables begin with.
       strategy: how several processes share the step; by itself where not given.
     """
-    options = config.step
+    options, strategy = config.step, strategy or Strategy()
     # Before the network, whose drop path would else make it in a scope.
     global_step = tf.train.get_or_create_global_step()
     outputs, seen = [], []
     for index, (images, labels) in enumerate(clones):
-        with tf.name_scope(f'clone_{index}' if len(clones) > 1 else None):
-            with tf.variable_scope(tf.get_variable_scope(), reuse=index > 0):
-                outputs.append(_build(config, network, images, is_training=True))
-        if index == 0:
-            updates = len(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+        with tf.name_scope(f'clone_{index}' if len(clones) > 1 else None), strategy.clone(index):
+            outputs.append(_build(config, network, images, is_training=True))
         seen.append(losses.losses(outputs[-1], labels, options.label_smoothing))
-    del tf.get_collection_ref(tf.GraphKeys.UPDATE_OPS)[updates:]
     if checkpoint is not None:
         checkpoints.restore(checkpoint, config.checkpoint, averages=False)
     loss = losses.mean(seen)
@@ -161,28 +157,38 @@ def update_operations(
     """
     strategy = strategy or Strategy()
     optimizer = strategy.optimizer(optimizers.optimizer(options, learning_rate))
-    trained = scopes.within(tf.trainable_variables(), options.trainable_scopes, 'trainable_scopes') or None
+    trained = strategy.trained(scopes.within(tf.trainable_variables(), options.trainable_scopes, 'trainable_scopes'))
     learned = strategy.loss(loss.without([decay.penalty for decay in optimizers.decayed_by_optimizer(options)]))
-    gradients = [pair for pair in optimizer.compute_gradients(learned, trained) if pair[0] is not None]
+    gradients = [pair for pair in optimizer.compute_gradients(learned, trained or None) if pair[0] is not None]
     exchanged = strategy.gradients(gradients)
     statistics = tf.get_collection(tf.GraphKeys.UPDATE_OPS)
     averages = []
-    if options.moving_average_decay is not None:
+    # Of variables that several processes share there is one set of averages.
+    if options.moving_average_decay is not None and (strategy.leads or not strategy.shares_variables):
         average = tf.train.ExponentialMovingAverage(options.moving_average_decay, global_step)
         averages.append(average.apply(slim.get_model_variables()))
         # Averages are of the values before the step. In slim that is so because updates happen to come last.
         for update in statistics:
             getattr(update, 'op', update)._add_control_input(averages[0])
     # The loss reads weights that no gradient needs, where the optimizer decays them: it must not see them updated.
-    with tf.control_dependencies([*averages, loss.total]):
-        update = optimizer.apply_gradients(_clipped(exchanged, options), global_step)
-        if exchanged is gradients:
-            return [tf.group(update, *statistics, *averages, name='step')]
-        alone = optimizer.apply_gradients(_clipped(gradients, options), global_step)
+    before = [*averages, loss.total]
+    update = optimizer.apply_gradients(_after(before, _clipped(exchanged, options)), global_step)
+    if exchanged is gradients:
+        return [tf.group(update, *statistics, *averages, name='step')]
+    alone = optimizer.apply_gradients(_after(before, _clipped(gradients, options)), global_step)
     return [
         tf.group(update, *strategy.statistics(statistics), *averages, name='step'),
         tf.group(alone, *statistics, *averages, name='step_without_exchange'),
     ]
+
+
+def _after(operations: list[Any], gradients: list[tuple[Tensor, Any]]) -> list[tuple[Tensor, Any]]:
+    """The same gradients, which are there when these operations are done.
+
+    They wait, and not what updates variables with them: that may be run by another process, or for several.
+    """
+    with tf.control_dependencies(operations):
+        return [(tf.identity(gradient), variable) for gradient, variable in gradients]
 
 
 def _clipped(gradients: list[tuple[Tensor, Any]], options: StepOptions) -> list[tuple[Tensor, Any]]:
@@ -203,9 +209,10 @@ def _training_step(
     with tf.Graph().as_default() as graph, tf.device('/cpu:0'), strategy.placement():
         # Dropout is another one in each worker. Their weights begin as those of the first.
         tf.set_random_seed(config.data.tf_random_seed + strategy.rank)
-        images, labels, input_initializers = _input(config, network, dataset, strategy)
+        with strategy.inputs():
+            images, labels, input_initializers = _input(config, network, dataset, strategy)
         samples = config.step.num_samples_per_epoch or (dataset and dataset.num_samples) or _SAMPLES_PER_EPOCH
-        clones = _split(images, labels, config.step.num_clones)
+        clones = _split(images, labels, config.step.num_clones * config.distribution.replicas)
         step = training(config, network, clones, samples, checkpoint, strategy)
         return Step(
             graph=graph,

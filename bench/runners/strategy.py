@@ -12,11 +12,12 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from bench.distribution import HOROVOD, INDEPENDENT, DistributionOptions
+from bench.distribution import HOROVOD, INDEPENDENT, PARAMETER_SERVER, REPLICATED, DistributionOptions
 from bench.record import Json
 from bench.runners import member
 from bench.runners.member import Place
 from bench.runners.timing import Group
+from bench.screen import Screen
 
 Tensor = Any
 Pairs = list[tuple[Any, Any]]
@@ -28,10 +29,12 @@ class Strategy(Group):
     Attributes:
       rank: of this process among those that compute; their data are different ones.
       size: how many compute.
+      shares_variables: whether all use the same variables.
     """
 
     rank = 0
     size = 1
+    shares_variables = False
 
     @property
     def leads(self) -> bool:
@@ -40,6 +43,24 @@ class Strategy(Group):
     def placement(self) -> contextlib.AbstractContextManager[Any]:
         """Where the variables and operations of a training step are put: entered while its graph is built."""
         return contextlib.nullcontext()
+
+    def inputs(self) -> contextlib.AbstractContextManager[Any]:
+        """Entered within `placement` while the input is built."""
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def clone(self, index: int) -> Iterator[None]:
+        """Entered while a clone is built. Clones share variables; the first one's images move batch norm's averages."""
+        updates = tf.get_collection_ref(tf.GraphKeys.UPDATE_OPS)
+        before = len(updates)
+        with tf.variable_scope(tf.get_variable_scope(), reuse=index > 0):
+            yield
+        if index > 0:
+            del updates[before:]
+
+    def trained(self, variables: list[Any]) -> list[Any]:
+        """Those to be trained, from those that the options name; none for all."""
+        return variables
 
     def loss(self, loss: Tensor) -> Tensor:
         """What gradients are computed of: this worker's part of the loss of all."""
@@ -95,12 +116,13 @@ def plain_call(session: tf.Session, operation: tf.Operation, loss: Tensor | None
     return lambda: float(call()[1])
 
 
-def of(options: DistributionOptions, place: Place | None) -> Strategy:
+def of(options: DistributionOptions, place: Place | None, screen: Screen | None = None) -> Strategy:
     """The strategy of a process that computes.
 
     Args:
       options: resolved.
       place: of the process among several; None where it is the only one.
+      screen: on which it tells for whom it waits.
 
     Raises:
       BenchError: this process and the others cannot meet.
@@ -109,6 +131,14 @@ def of(options: DistributionOptions, place: Place | None) -> Strategy:
         from bench.runners.horovod import Horovod
 
         return Horovod(options, place)
+    if options.kind == PARAMETER_SERVER:
+        from bench.runners.parameter_server import ParameterServers
+
+        return ParameterServers(options, place, screen or Screen())
+    if options.kind == REPLICATED:
+        from bench.runners.replicated import Replicated
+
+        return Replicated(options.replicas)
     if options.kind == INDEPENDENT and place is not None:
         return Independent(place)
     return Strategy()

@@ -1,0 +1,1 @@
+"""What workers exchange, and what that costs: the network between them, and the projection to more of them."""

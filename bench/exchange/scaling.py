@@ -1,0 +1,191 @@
+"""The command `scaling`: from measured runs of some workers, what many more would reach, and under what assumptions.
+
+Reads records and the file that `network --json` printed; the model is that of analysis/scaling.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis import scaling
+from bench import record
+from bench.errors import BenchError
+from bench.exchange.options import ScalingConfig
+from bench.screen import Screen
+
+_KINDS = {'horovod': scaling.RING, 'parameter_server': scaling.SERVERS}
+# A normal distribution's 97.5 % quantile: half a 95 % interval is so many standard errors.
+_ERRORS = 1.96
+
+
+@dataclasses.dataclass(frozen=True)
+class _Runs:
+    """Runs of the same work with different numbers of workers."""
+
+    title: str
+    images_per_worker: int
+    exchange: scaling.Exchange
+    points: tuple[scaling.Point, ...]
+
+
+def run(config: ScalingConfig, _words: Sequence[str]) -> int:
+    """Fits, prints the measured points beside the model, the projection and its assumptions; plots where asked to.
+
+    Raises:
+      BenchError: the records are not of one kind of work, or none of them exchanged anything.
+    """
+    runs = _runs([record.read(path) for path in config.files()])
+    network = _network(Path(config.network or ''))
+    fit = scaling.fit(runs.points, runs.exchange, network)
+    counts = sorted({int(word) for word in config.workers.split(',')})
+    found = _found(runs, fit, counts)
+    with Screen(to_stderr=config.json) as screen:
+        for line in _lines(runs, found):
+            screen.line(line)
+        if config.plot is not None:
+            from analysis import scaling_plot
+
+            path = Path(config.plot)
+            temporary = path.with_name(f'.{path.name}.part')
+            scaling_plot.plot(fit, runs.points, counts, runs.images_per_worker, runs.title, temporary)
+            temporary.replace(path)
+            screen.line(f'{"plot":<12}{path}')
+    if config.json:
+        print(json.dumps(found, indent=1))
+    return 0
+
+
+def _network(path: Path) -> scaling.Network:
+    try:
+        found = json.loads(path.read_text())
+        network = scaling.Network(found['latency_seconds'], min(found['bandwidth_out'], found['bandwidth_in']))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchError(f'{path} is not what `network --json` prints: {error!r}.') from None
+    if not (network.latency > 0 and network.bandwidth > 0):
+        raise BenchError(f'{path}: latency and bandwidth above 0 are expected, not {network}.')
+    return network
+
+
+def _runs(records: Sequence[record.Json]) -> _Runs:
+    done = [each for each in records if each['throughput'] and not each['config']['step']['forward_only']]
+    works = {_work(each) for each in done}
+    if len(works) > 1:
+        listed = '; '.join(sorted(works))
+        raise BenchError(
+            f'These records are of different work, which one model cannot fit: {listed}. Name those of one.'
+        )
+    shared = [each['distribution'] for each in done if each['distribution']]
+    kinds = {(each['variable_update'], _servers(run)) for run in done if (each := run['distribution'])}
+    if len(kinds) != 1 or not kinds <= {(kind, servers) for kind in _KINDS for _, servers in kinds}:
+        seen = (
+            ', '.join(f'{kind} with {servers} servers' for kind, servers in sorted(kinds))
+            or 'none with several workers'
+        )
+        raise BenchError(
+            f'One way of exchange is needed, --variable_update={" or ".join(_KINDS)}, always with as many servers. '
+            f'Among {len(done)} training runs there are: {seen}.'
+        )
+    ((kind, servers),) = kinds
+    if not all(each['synchronous'] for each in shared):
+        raise BenchError('The model is of steps that all workers do together, and a record is of asynchronous ones.')
+    payload = max(each['exchange']['payload_bytes'] for each in shared)
+    network = done[0]['config']['network']
+    return _Runs(
+        title=f'{works.pop()}, {kind}',
+        images_per_worker=network['batch_size'] * done[0]['config']['step']['num_clones'],
+        exchange=scaling.Exchange(_KINDS[kind], payload, servers),
+        points=tuple(sorted(map(_point, done), key=lambda point: (not point.alone, point.workers))),
+    )
+
+
+def _servers(found: record.Json) -> int:
+    return found['config']['distribution']['num_ps'] or 0
+
+
+def _work(found: record.Json) -> str:
+    """What must be the same in all runs of a model."""
+    network, threads = found['config']['network'], found['config']['threads']
+    return (
+        f'{network["model"]}, batch {network["batch_size"]} of {network["image_size"]}x{network["image_size"]}, '
+        f'{network["data_format"]}, {network["precision"]}, {threads["num_intra_threads"]} threads a worker'
+    )
+
+
+def _point(found: record.Json) -> scaling.Point:
+    rate, shared = found['throughput'], found['distribution']
+    seconds = found['images_per_step'] / rate['images_per_second']
+    error = None
+    if rate['low'] is not None:
+        error = seconds * (rate['high'] - rate['low']) / 2 / _ERRORS / rate['images_per_second']
+    return scaling.Point(len(found['workers']), seconds, error, alone=shared is None)
+
+
+def _found(runs: _Runs, fit: scaling.Fit, counts: Sequence[int]) -> dict[str, Any]:
+    measured = []
+    for point in runs.points:
+        images = point.workers * runs.images_per_worker
+        seconds = fit.compute if point.alone else scaling.step_seconds(fit, point.workers).estimate
+        measured.append(
+            {
+                'workers': point.workers,
+                'alone': point.alone,
+                'images_per_second': images / point.seconds,
+                'model': images / seconds if seconds > 0 else None,
+            }
+        )
+    projected = []
+    for count in counts:
+        rate, part = scaling.throughput(fit, count, runs.images_per_worker), scaling.efficiency(fit, count)
+        projected.append(
+            {
+                'workers': count,
+                'images_per_second': rate.estimate,
+                'low': rate.low,
+                'high': rate.high,
+                'efficiency': part.estimate,
+                'efficiency_low': part.low,
+                'efficiency_high': part.high,
+            }
+        )
+    return {
+        'work': runs.title,
+        'exchange': dataclasses.asdict(fit.exchange),
+        'network': dataclasses.asdict(fit.network),
+        'compute_seconds': fit.compute,
+        'exchange_factor': fit.factor,
+        'exchange_factor_fitted': fit.fitted,
+        'measured': measured,
+        'projected': projected,
+        'assumptions': list(scaling.ASSUMPTIONS),
+    }
+
+
+def _lines(runs: _Runs, found: dict[str, Any]) -> list[str]:
+    network, exchange = found['network'], found['exchange']
+    how = 'fitted' if found['exchange_factor_fitted'] else 'assumed, as these runs do not tell'
+    lines = [
+        f'{"work":<12}{runs.title}',
+        f'{"network":<12}{1e6 * network["latency"]:.1f} microseconds, {network["bandwidth"] / 1e6:,.0f} MB/s',
+        f'{"exchange":<12}{exchange["payload_bytes"] / 1e6:,.1f} MB of gradients from each worker in a step',
+        f'{"model":<12}{1e3 * found["compute_seconds"]:.1f} ms to compute + {found["exchange_factor"]:.2f} times what '
+        f'the network needs ({how})',
+        '',
+        f'{"workers":>8}{"measured":>12}{"model":>12}{"difference":>12}   images/sec',
+    ]
+    for row in found['measured']:
+        model = row['model']
+        difference = f'{100 * (model / row["images_per_second"] - 1):+.1f} %' if model else '-'
+        text = f'{row["workers"]:>8}{row["images_per_second"]:>12,.2f}{model or 0:>12,.2f}{difference:>12}'
+        lines.append(f'{text}   exchanging nothing' if row['alone'] else text)
+    lines += ['', f'{"workers":>8}{"projected":>12}{"95 % interval":>24}{"efficiency":>12}   images/sec']
+    for row in found['projected']:
+        high = f'{row["high"]:,.1f}' if row['high'] is not None else 'any'
+        interval = f'{row["low"]:,.1f} to {high}'
+        lines.append(
+            f'{row["workers"]:>8}{row["images_per_second"]:>12,.1f}{interval:>24}{100 * row["efficiency"]:>10.1f} %'
+        )
+    return [*lines, '', 'This assumes:', *(f'- {text};' for text in scaling.ASSUMPTIONS)]

@@ -1,0 +1,184 @@
+"""Which processes a job with parameter servers has, and which of them this one is: from flags or from TF_CONFIG.
+
+TF_CONFIG is what operators of clusters put into the environment (Kubeflow's TFJob, and TensorFlow's own tools):
+{"cluster": {"ps": ["host:port", ...], "worker": [...]}, "task": {"type": "worker", "index": 0}}. A "chief" or "master"
+is worker 0, and the workers follow it. Knows nothing of TensorFlow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import re
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from bench.errors import UsageError
+
+SERVER, WORKER = 'ps', 'worker'
+
+_ADDRESS = re.compile(r'(?P<host>[^\s:/,]+|\[[0-9a-fA-F:.]+\]):(?P<port>\d{1,5})')
+_CHIEFS = ('chief', 'master')
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """The processes of a job.
+
+    Attributes:
+      servers, workers: their addresses, host:port, by their task numbers.
+      job: 'ps' or 'worker', what this process is.
+      task: its number among those.
+    """
+
+    servers: tuple[str, ...]
+    workers: tuple[str, ...]
+    job: str
+    task: int
+
+    @property
+    def name(self) -> str:
+        """What messages call this process: 'ps 0', 'worker 1'."""
+        return f'{self.job} {self.task}'
+
+    @property
+    def peers(self) -> dict[str, str]:
+        """Names and addresses of all other processes, the servers first."""
+        all_of_them = {
+            f'{job} {task}': address
+            for job, addresses in ((SERVER, self.servers), (WORKER, self.workers))
+            for task, address in enumerate(addresses)
+        }
+        return {name: address for name, address in all_of_them.items() if name != self.name}
+
+
+def of(options: Any, environ: Mapping[str, str]) -> Cluster | None:
+    """The cluster that a process is in; None where parameter servers are not asked for, or only on this machine.
+
+    Args:
+      options: bench.distribution's. TF_CONFIG counts where they ask for parameter servers and tell no place.
+
+    Raises:
+      UsageError: flags or TF_CONFIG are not what they should be.
+    """
+    if options.variable_update != 'parameter_server':
+        return None
+    if options.job_name is None:
+        return from_environment(environ)
+    return from_flags(options.job_name, options.task_index, options.ps_hosts, options.worker_hosts)
+
+
+def from_flags(job: str, task: int, servers: str | None, workers: str | None) -> Cluster:
+    """The cluster that --job_name, --task_index, --ps_hosts and --worker_hosts (comma-separated) describe.
+
+    Raises:
+      UsageError: hosts are missing or wrong, or there is no such task.
+    """
+    lists = {'ps_hosts': _split(servers), 'worker_hosts': _split(workers)}
+    missing = [f'--{name}=HOST:PORT,... is missing: --job_name needs it.' for name, hosts in lists.items() if not hosts]
+    if missing:
+        raise UsageError(missing)
+    cluster = Cluster(lists['ps_hosts'], lists['worker_hosts'], job, task)
+    wrong = [
+        f'--{name}={",".join(hosts)}: {problem}'
+        for name, hosts in lists.items()
+        for problem in _address_problems(hosts)
+    ]
+    number = len(cluster.servers if job == SERVER else cluster.workers)
+    if task >= number:
+        flag = 'ps_hosts' if job == SERVER else 'worker_hosts'
+        wrong.append(f'--task_index={task}: --{flag} names {number}; 0 to {number - 1} is expected.')
+    wrong += _shared(cluster)
+    if wrong:
+        raise UsageError(wrong)
+    return cluster
+
+
+def from_environment(environ: Mapping[str, str]) -> Cluster | None:
+    """The cluster that TF_CONFIG describes; None where there is none or it speaks of a single process.
+
+    Raises:
+      UsageError: it is not what it should be.
+    """
+    text = environ.get('TF_CONFIG', '').strip()
+    if not text:
+        return None
+    try:
+        config = json.loads(text)
+        cluster = {job: tuple(map(str, hosts)) for job, hosts in config.get('cluster', {}).items()}
+        task = config.get('task', {})
+        kind, index = str(task.get('type', '')), int(task.get('index', 0))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UsageError([f'TF_CONFIG in the environment cannot be read: {error}. It is {_shown(text)}']) from None
+    if not cluster:
+        return None
+    leaders = [host for job in _CHIEFS for host in cluster.get(job, ())]
+    workers = (*leaders, *cluster.get(WORKER, ()))
+    if kind == WORKER:
+        index += len(leaders)
+    elif kind in _CHIEFS:
+        kind = WORKER
+    found = Cluster(cluster.get(SERVER, ()), workers, kind, index)
+    problems = [problem for hosts in (found.servers, workers) for problem in _address_problems(hosts)] + _shared(found)
+    if kind not in (SERVER, WORKER):
+        problems.append(f'the task is {kind!r}; ps, worker, chief or master is expected.')
+    elif not found.servers or not workers:
+        problems.append('the cluster needs "ps" and "worker", each with at least one host:port.')
+    elif not 0 <= index < len(found.servers if kind == SERVER else workers):
+        problems.append(f'the task {kind} {task.get("index")} is not in the cluster.')
+    if problems:
+        raise UsageError([f'TF_CONFIG in the environment: {problem} It is {_shown(text)}' for problem in problems])
+    return found
+
+
+@contextlib.contextmanager
+def reserved_addresses(number: int) -> Iterator[list[str]]:
+    """As many free addresses of this machine, which no other program is given while this is entered.
+
+    They are bound to, not listened at, so that a process which binds with SO_REUSEPORT (TensorFlow's servers do with
+    TF_GRPC_REUSE_PORT=1 in their environment) can take them, and nobody can reach them before it has.
+    """
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for each in sockets:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            each.bind(('127.0.0.1', 0))
+        yield [f'127.0.0.1:{each.getsockname()[1]}' for each in sockets]
+
+
+def words(servers: Sequence[str], workers: Sequence[str], job: str, task: int) -> list[str]:
+    """The flags that tell a process its place in a cluster."""
+    return [
+        f'--job_name={job}',
+        f'--task_index={task}',
+        f'--ps_hosts={",".join(servers)}',
+        f'--worker_hosts={",".join(workers)}',
+    ]
+
+
+def _split(hosts: str | None) -> tuple[str, ...]:
+    return tuple(host.strip() for host in (hosts or '').split(',') if host.strip())
+
+
+def _address_problems(hosts: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    for host in hosts:
+        match: Any = _ADDRESS.fullmatch(host)
+        if not match:
+            found.append(f'{host!r} is no address; HOST:PORT is expected, such as 10.0.0.1:2222.')
+        elif not 1 <= int(match['port']) <= 65535:
+            found.append(f'{host}: a port is 1 to 65535.')
+    return found
+
+
+def _shared(cluster: Cluster) -> list[str]:
+    """Addresses that are given to two processes."""
+    everyone = [*cluster.servers, *cluster.workers]
+    twice = sorted({address for address in everyone if everyone.count(address) > 1})
+    return [f'{address} is given to {everyone.count(address)} processes; each needs its own.' for address in twice]
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 200 else f'{text[:200]}...'

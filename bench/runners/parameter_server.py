@@ -1,0 +1,373 @@
+"""Parameter servers: variables on servers, the graph of a step in each worker (between-graph replication).
+
+Imports TensorFlow, whose own parts are used: tf.train.Server, replica_device_setter, SyncReplicasOptimizer (Chen,
+Monga, Bengio and Jozefowicz, Revisiting distributed synchronous SGD, arXiv:1604.00981). What is of this program:
+
+- A worker fetches each variable once a step, however many operations read it, and sends one gradient for it.
+- No token is given out before the first update, unless there must be: with SyncReplicasOptimizer's own number each
+  worker begins its second step before the first update, and one of them may take part twice in it.
+- Processes wait for each other with a time limit, notice when one is gone, and end by themselves, servers too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from bench.distribution import DistributionOptions
+from bench.errors import BenchError
+from bench.record import Json
+from bench.runners import cluster as clusters
+from bench.runners import peers, placement, quiet
+from bench.runners.cluster import SERVER, WORKER, Cluster
+from bench.runners.mailbox import Mailbox
+from bench.runners.member import Place
+from bench.runners.strategy import Pairs, Strategy
+from bench.screen import Screen
+
+Tensor = Any
+
+_SECONDS_BETWEEN_LOOKS = 0.25
+_DONE, _FAILED = 'done', 'failed'
+# For what is said to others when things have gone wrong already.
+_SHORT_MS = 3000
+# What TensorFlow raises where a process that it talks to, or the session, is gone.
+_GONE = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+    tf.errors.UnknownError,
+    RuntimeError,
+)
+
+
+class LostError(BenchError):
+    """Another process of the job is gone."""
+
+
+class ParameterServers(Strategy):
+    """One worker of a job with parameter servers.
+
+    Attributes:
+      is_synchronous: an update is of one gradient of each worker, so that all do each step together.
+      shares_variables: there is one set of variables for all workers.
+    """
+
+    shares_variables = True
+
+    def __init__(self, options: DistributionOptions, place: Place | None, screen: Screen) -> None:
+        """
+        Args:
+          options: resolved.
+          place: of this process among the workers.
+          screen: on which it tells for whom it waits.
+        """
+        self._options, self._screen = options, screen
+        self._cluster = _cluster(options)
+        # Whether those who started this process collect what it saw, and tell who failed first.
+        self._is_collected = place is not None and place.folder is not None
+        self.rank, self.size = self._cluster.task, len(self._cluster.workers)
+        self.device = f'/job:{WORKER}/task:{self.rank}/cpu:0'
+        self._aggregated = options.replicas_to_aggregate or self.size
+        self.is_synchronous = options.is_synchronous
+        self._payload = 0
+        self._replicas: Any = None
+        self._update_error: BaseException | None = None
+        self._ends_at: int | None = None
+        # What the leader says of the end, or to the leader another worker; and how many updates are done.
+        self._heard, self._asked, self._steps = '', '', 0
+
+    # The graph
+
+    def placement(self) -> contextlib.AbstractContextManager[Any]:
+        """Variables on the servers, all else on this worker."""
+        servers = len(self._cluster.servers)
+        strategy = placement.BySize(servers) if self._options.ps_placement == 'size' else None
+        return tf.device(
+            tf.train.replica_device_setter(ps_tasks=servers, worker_device=self.device, ps_strategy=strategy)
+        )
+
+    def inputs(self) -> contextlib.AbstractContextManager[Any]:
+        """On this worker, variables too."""
+        return tf.device(self.device)
+
+    def gradients(self, pairs: Pairs) -> Pairs:
+        self._payload = sum(variable.shape.num_elements() * variable.dtype.size for _, variable in pairs)
+        return pairs
+
+    def optimizer(self, optimizer: tf.train.Optimizer) -> tf.train.Optimizer:
+        """Averages the workers' gradients before an update, where that is wanted."""
+        if not self._options.sync_replicas:
+            return optimizer
+        self._replicas = tf.train.SyncReplicasOptimizer(
+            optimizer, replicas_to_aggregate=self._aggregated, total_num_replicas=self.size
+        )
+        return self._replicas
+
+    # The session
+
+    @contextlib.contextmanager
+    def session(self, graph: tf.Graph, config: tf.ConfigProto) -> Iterator[tf.Session]:
+        """A session of this worker's server, once all processes are there; it fails when one of them is gone.
+
+        Raises:
+          BenchError: the port is taken, a process does not come, or one is gone.
+        """
+        self._server = start_server(self._cluster, config)
+        with graph.as_default(), tf.device(self.device):
+            placement.read_once(graph, self.device)
+            self._make_coordination()
+        peers.wait(self._cluster.peers, self._options.wait_seconds, self._screen.progress)
+        with self._watched_session(graph, config) as session:
+            yield session
+            if self._is_collected:
+                session.run(self._goodbye, {self._text: _DONE})
+
+    @contextlib.contextmanager
+    def _watched_session(self, graph: tf.Graph, config: tf.ConfigProto) -> Iterator[tf.Session]:
+        """A session that is closed when another process is gone, so that nobody waits in it for ever."""
+        self._config = config
+        with tf.Session(self._server.target, graph=graph, config=_visible(config, self._cluster)) as session:
+            self._session = session
+            with peers.Watch(self._cluster.peers, session.close) as self._watch:
+                try:
+                    yield session
+                except BaseException:
+                    with contextlib.suppress(*_GONE):
+                        session.run(self._goodbye, {self._text: _FAILED}, tf.RunOptions(timeout_in_ms=_SHORT_MS))
+                    raise
+
+    def initialize(self, session: tf.Session, initializers: Sequence[tf.Operation]) -> None:
+        """The leader gives the variables their values, and the others wait for that."""
+        shared, *own = initializers
+        for initializer in own:
+            session.run(initializer)
+        try:
+            if self.leads:
+                session.run(shared)
+                session.run([self._say, self._ask], {self._text: ''})
+                if self._replicas is not None:
+                    session.run(self._replicas.chief_init_op)
+                    session.run(self._first_tokens)
+            self._mailbox.broadcast(session, '')
+            if self._replicas is not None and not self.leads:
+                session.run(self._replicas.local_step_init_op)
+        except _GONE as error:
+            raise self._explained(error) from error
+
+    def call(self, session: tf.Session, operation: tf.Operation, loss: Tensor | None) -> Callable[[], float | None]:
+        """One step; with it comes what the leader says of the end."""
+        with session.graph.as_default(), tf.device(self.device):
+            # Behind the update, so that all who waited for it hear what the leader said before it took part in it.
+            with tf.control_dependencies([operation] if self._replicas is not None else []):
+                said, asked = self._end.read_value(), self._wish.read_value()
+                steps = self._replicas._local_step.read_value() if self._replicas is not None else tf.constant(0)
+        fetched = [operation, loss, said, asked, steps]
+        if self._replicas is not None and self.leads:
+            update = self._replicas.get_chief_queue_runner().enqueue_ops[0]
+            if self.is_synchronous:
+                fetched.append(update)
+            else:
+                self._update_by_itself(session, update)
+        step = session.make_callable(fetched)
+
+        def run() -> float:
+            try:
+                _, value, heard, asked_for, done, *_ = step()
+            except _GONE as error:
+                raise self._explained(error) from error
+            self._steps = int(done)
+            self._heard = heard.decode()
+            if self.leads:
+                self._asked = asked_for.decode()
+            return float(value)
+
+        return run
+
+    # Beginning and ending together
+
+    def meet(self) -> None:
+        """Returns when all workers are here, none of them within a step; no wish to end is left then."""
+        session = self._session
+        try:
+            if self.leads and self._replicas is not None and not self.is_synchronous:
+                # Who waits for an update that this worker has no part in any more is let go, and told to come.
+                session.run(self._say, {self._text: f'0 {self._heard.partition(" ")[2] or "num_batches"}'})
+                session.run(self._release)
+            self._mailbox.gather(session, '')
+            if self.leads:
+                session.run([self._say, self._ask], {self._text: ''})
+                if self._replicas is not None:
+                    session.run(self._take_back)
+            self._mailbox.broadcast(session, '')
+        except _GONE as error:
+            raise self._explained(error) from error
+        self._ends_at, self._heard, self._asked = None, '', ''
+
+    def agree(self, wish: str) -> str:
+        """The reason on which all end now, or ''.
+
+        The leader decides; another worker's wish, which can only be an interruption, goes to it with the next step.
+        Where steps are done together, the end is the step after the one that the leader has just done: none of the
+        others can be done with that before it could hear of it.
+        """
+        if not self.leads:
+            if wish and not self._asked:
+                self._asked = wish
+                self._session.run(self._ask, {self._text: wish})
+        elif self._ends_at is None and (wish or self._asked):
+            self._ends_at = self._steps + (0 if self._replicas is None else 1)
+            self._heard = f'{self._ends_at} {wish or self._asked}'
+            self._session.run(self._say, {self._text: self._heard})
+        at, _, reason = self._heard.partition(' ')
+        return reason if reason and self._steps >= int(at) else ''
+
+    def gather(self, part: Json) -> list[Json]:
+        """All workers' parts for the leader, who writes the record; for the others their own."""
+        try:
+            with self._watched_session(self._session.graph, self._config) as session:
+                texts = self._mailbox.gather(session, json.dumps(part))
+                session.run(self._goodbye, {self._text: _DONE})
+        except _GONE as error:
+            raise self._explained(error) from error
+        return [part] if texts is None else [json.loads(text) for text in texts]
+
+    def exchange(self) -> Json | None:
+        """Bytes of a worker's gradients in a step, and of what it sends: the servers send as much back, the weights."""
+        return {'payload_bytes': self._payload, 'sent_bytes': self._payload}
+
+    def is_lost(self, error: BaseException | None) -> bool:
+        """Whether an error says only that another process is gone, which those who started this one know better."""
+        return self._is_collected and isinstance(error, LostError)
+
+    def _make_coordination(self) -> None:
+        """What workers and servers tell each other, in the current graph."""
+        first = f'/job:{SERVER}/task:0/cpu:0'
+        self._mailbox = Mailbox(self.rank, self.size, first)
+        self._text = tf.placeholder(tf.string, [], name='coordination/text')
+        with tf.device(first):
+            self._end, self._wish = (
+                # In a collection of their own: they are no part of a checkpoint.
+                tf.get_variable(
+                    f'coordination/{name}', initializer=tf.constant(''), trainable=False, collections=['coordination']
+                )
+                for name in ('end', 'wish')
+            )
+            self._say, self._ask = self._end.assign(self._text).op, self._wish.assign(self._text).op
+        words = tf.strings.join([f'{self.rank} ', self._text])
+        self._goodbye = tf.group(*(_goodbyes(task).enqueue(words) for task in range(len(self._cluster.servers))))
+        if self._replicas is not None:
+            # Meant for a hook that is not used here; TensorFlow would remark on that.
+            self._replicas.ready_for_local_init_op.mark_used()
+        if self._replicas is not None and self.leads:
+            tokens = self._replicas._sync_token_queue
+            self._first_tokens = self._replicas.get_init_tokens_op(max(0, self._aggregated - self.size))
+            self._release = self._replicas.get_init_tokens_op(self.size)
+            self._take_back = tokens.dequeue_many(tokens.size())
+
+    def _update_by_itself(self, session: tf.Session, operation: tf.Operation) -> None:
+        """Begins a thread that averages and applies gradients as they come, which the leader's steps do not tell."""
+        update = session.make_callable(operation)
+
+        def run() -> None:
+            try:
+                while True:
+                    update()
+            except Exception as error:
+                # Also where the session was closed, as all is done.
+                self._update_error = error
+                session.close()
+
+        threading.Thread(target=run, name='update', daemon=True).start()
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """Who is gone, where that is what an error comes of."""
+        lost = self._watch.lost or peers.gone(self._cluster.peers)
+        if lost:
+            return LostError(lost)
+        # A failed update closed the session; the step only tells that it is closed.
+        return self._update_error or error
+
+
+def serve(options: DistributionOptions, config: tf.ConfigProto, screen: Screen) -> None:
+    """Is a parameter server until all workers have said that they are done.
+
+    Args:
+      options: resolved.
+      config: of the session, with threads.
+      screen: on which it tells for whom it waits.
+
+    Raises:
+      BenchError: the port is taken, a process does not come, or a worker failed or is gone.
+    """
+    cluster = _cluster(options)
+    server = start_server(cluster, config)
+    with tf.Graph().as_default():
+        goodbyes = _goodbyes(cluster.task)
+        waiting, goodbye = goodbyes.size(), goodbyes.dequeue()
+        peers.wait(cluster.peers, options.wait_seconds, screen.progress)
+        with tf.Session(server.target, config=_visible(config, cluster)) as session:
+            with quiet.standard_error():
+                session.run(waiting)
+            with peers.Watch(cluster.peers) as watch:
+                left = set(range(len(cluster.workers)))
+                while left:
+                    screen.progress(f'serving {len(left)} workers')
+                    for _ in range(session.run(waiting)):
+                        rank, _, how = session.run(goodbye).decode().partition(' ')
+                        watch.forget(f'{WORKER} {rank}')
+                        if how == _FAILED:
+                            raise BenchError(f'{WORKER} {rank} failed; {cluster.name} ends too.')
+                        left.discard(int(rank))
+                    if left and watch.lost:
+                        raise LostError(f'{watch.lost} {cluster.name} ends too.')
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _cluster(options: DistributionOptions) -> Cluster:
+    found = clusters.of(options, os.environ)
+    assert found is not None, 'resolved options tell each process of a job its place'
+    return found
+
+
+def start_server(cluster: Cluster, config: tf.ConfigProto) -> tf.train.Server:
+    """TensorFlow's server of this process.
+
+    Raises:
+      BenchError: its port is taken.
+    """
+    addresses = {SERVER: list(cluster.servers), WORKER: list(cluster.workers)}
+    try:
+        with quiet.standard_error():
+            return tf.train.Server(addresses, job_name=cluster.job, task_index=cluster.task, config=config)
+    except tf.errors.OpError as error:
+        address = addresses[cluster.job][cluster.task]
+        raise BenchError(
+            f'{cluster.name} cannot listen at {address}: {error.message}. Another program may have that port: '
+            'choose another one in --ps_hosts or --worker_hosts, the same for all processes.'
+        ) from None
+
+
+def _visible(config: tf.ConfigProto, cluster: Cluster) -> tf.ConfigProto:
+    """The configuration of a session that needs the servers and this process: others may come and go without it."""
+    own = tf.ConfigProto()
+    own.CopyFrom(config)
+    filters = [f'/job:{cluster.job}/task:{cluster.task}']
+    own.device_filters.extend(filters if cluster.job == SERVER else [f'/job:{SERVER}', *filters])
+    return own
+
+
+def _goodbyes(task: int) -> Any:
+    """The queue of a server in which workers say how they ended."""
+    with tf.device(f'/job:{SERVER}/task:{task}/cpu:0'):
+        return tf.FIFOQueue(1000, [tf.string], [()], shared_name=f'goodbyes_{task}')

@@ -1,0 +1,147 @@
+"""Whether the other processes of a job are there: waiting for them at the start, noticing that one is gone later.
+
+A process is asked by what its gRPC server does with any new connection: it answers the HTTP/2 preface with its own
+settings (RFC 9113, 3.4). A process that was killed refuses the connection, one that hangs or was stopped (SIGSTOP)
+accepts it, as the kernel does that, and is silent. Knows nothing of TensorFlow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+
+from bench.errors import BenchError
+
+# The preface and an empty frame of settings: 0 bytes of type 4 on stream 0.
+_HELLO = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_SETTINGS = 4
+# Seconds. A server whose threads are all busy may take a while.
+_PATIENCE, _SHORT, _BETWEEN = 5.0, 1.5, 1.0
+# A process is lost when it has been silent for so long.
+_LOST_AFTER = 10.0
+
+
+def answers(address: str, seconds: float) -> bool:
+    """Whether a gRPC server answers at host:port within so many seconds."""
+    host, _, port = address.rpartition(':')
+    end = time.monotonic() + seconds
+    try:
+        with socket.create_connection((host.strip('[]'), int(port)), timeout=seconds) as connection:
+            connection.sendall(_HELLO)
+            seen = b''
+            while len(seen) < 9:
+                connection.settimeout(max(0.01, end - time.monotonic()))
+                more = connection.recv(64)
+                if not more:
+                    return False
+                seen += more
+            return seen[3] == _SETTINGS
+    except (OSError, ValueError):
+        return False
+
+
+def wait(peers: Mapping[str, str], seconds: float, waiting: Callable[[str], None]) -> None:
+    """Returns as soon as all of them answer.
+
+    Args:
+      peers: names and addresses.
+      seconds: how long at the most.
+      waiting: is told, again and again, who is missing.
+
+    Raises:
+      BenchError: some did not; it names them.
+    """
+    end = time.monotonic() + seconds
+    missing = dict(peers)
+    while True:
+        for name, address in list(missing.items()):
+            if answers(address, min(_PATIENCE, max(0.05, end - time.monotonic()))):
+                del missing[name]
+        if not missing:
+            return
+        if time.monotonic() >= end:
+            raise BenchError(
+                f'Waited {seconds:.0f} seconds for {_listed(missing)}, and no answer came. Start what is missing, with '
+                'the same --ps_hosts and --worker_hosts everywhere; look whether a firewall is between; '
+                '--wait_seconds is how long the others wait.'
+            )
+        waiting(f'waiting for {_listed(missing)}')
+        time.sleep(min(0.2, max(0.0, end - time.monotonic())))
+
+
+def gone(peers: Mapping[str, str]) -> str | None:
+    """A sentence that names those who do not answer now; None where all do."""
+    silent = {name: address for name, address in peers.items() if not answers(address, _SHORT)}
+    return _sentence(silent) if silent else None
+
+
+class Watch:
+    """While it is entered, a thread asks the others once a second whether they are there.
+
+    Attributes:
+      lost: a sentence that names who is gone; None as long as all are there.
+    """
+
+    def __init__(
+        self, peers: Mapping[str, str], on_loss: Callable[[], None] | None = None, lost_after: float = _LOST_AFTER
+    ) -> None:
+        """
+        Args:
+          peers: names and addresses.
+          on_loss: called once, in the thread, when one is gone.
+          lost_after: seconds of silence.
+        """
+        self.lost: str | None = None
+        self._silent_since: dict[str, float] = {}
+        self._peers = dict(peers)
+        self._on_loss = on_loss
+        self._lost_after = lost_after
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look, name='watch', daemon=True)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        # It may be in a connection that takes its time; it is a daemon, and harms nobody.
+        with contextlib.suppress(RuntimeError):
+            self._thread.join(0.1)
+
+    def forget(self, name: str) -> None:
+        """It may end now."""
+        self._peers.pop(name, None)
+
+    def _look(self) -> None:
+        while not self._end.wait(_BETWEEN):
+            gone = {}
+            for name, address in list(self._peers.items()):
+                asked = time.monotonic()
+                if answers(address, _PATIENCE):
+                    self._silent_since.pop(name, None)
+                elif (
+                    name in self._peers
+                    and time.monotonic() - self._silent_since.setdefault(name, asked) > self._lost_after
+                ):
+                    gone[name] = address
+            if gone and not self._end.is_set():
+                self.lost = _sentence(gone)
+                if self._on_loss:
+                    self._on_loss()
+                return
+
+
+def _sentence(gone: Mapping[str, str]) -> str:
+    verb = 'does' if len(gone) == 1 else 'do'
+    return f'{_listed(gone)} {verb} not answer any more: killed, hanging, or cut off the network.'
+
+
+def _listed(peers: Mapping[str, str]) -> str:
+    return ', '.join(f'{name} ({address})' for name, address in peers.items())

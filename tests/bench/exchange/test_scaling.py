@@ -1,0 +1,111 @@
+"""The projection from records to the screen: what is fitted, what is refused, and what is in the plot's file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PAYLOAD, LATENCY, BANDWIDTH = 100e6, 1e-4, 1e8
+
+
+def seconds(workers: int, compute: float = 2.0, factor: float = 0.5) -> float:
+    return compute + factor * 2 * (workers - 1) * (LATENCY + PAYLOAD / workers / BANDWIDTH)
+
+
+def record(workers: int, *, kind: str = 'horovod', took: float | None = None, **network: Any) -> dict[str, Any]:
+    rate = 8 * workers / (took or seconds(workers))
+    return {
+        'schema_version': 1,
+        'config': {
+            'network': {
+                'model': 'vgg_16',
+                'batch_size': 8,
+                'image_size': 224,
+                'data_format': 'NHWC',
+                'precision': 'fp32',
+                **network,
+            },
+            'step': {'num_clones': 1, 'forward_only': False},
+            'threads': {'num_intra_threads': 2},
+            'distribution': {'num_ps': 1 if kind == 'parameter_server' else None},
+        },
+        'images_per_step': 8 * workers,
+        'workers': [{'rank': rank} for rank in range(workers)],
+        'throughput': {'images_per_second': rate, 'low': 0.99 * rate, 'high': 1.01 * rate, 'confidence': 0.95},
+        'distribution': {
+            'variable_update': kind,
+            'synchronous': True,
+            'exchange': {'payload_bytes': PAYLOAD},
+        }
+        if workers > 1
+        else None,
+    }
+
+
+def run(folder: Path, records: list[dict[str, Any]], *words: str) -> subprocess.CompletedProcess[str]:
+    runs = folder / 'runs'
+    runs.mkdir()
+    for number, each in enumerate(records):
+        (runs / f'{number}.json').write_text(json.dumps(each))
+    measured = {'latency_seconds': LATENCY, 'bandwidth_out': BANDWIDTH, 'bandwidth_in': 2 * BANDWIDTH}
+    (folder / 'network.json').write_text(json.dumps(measured))
+    command = [sys.executable, str(ROOT / 'run_benchmark.py'), 'scaling', str(runs), *words]
+    return subprocess.run(
+        [*command, f'--network={folder / "network.json"}'], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_the_projection_is_that_of_the_formula_the_runs_were_made_with(tmp_path: Path) -> None:
+    done = run(tmp_path, [record(n) for n in (1, 2, 4)], '--workers=64,8', '--json')
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found['compute_seconds'] == pytest.approx(2.0)
+    assert found['exchange_factor'] == pytest.approx(0.5)
+    assert [row['workers'] for row in found['projected']] == [8, 64]
+    for row in found['projected']:
+        expected = row['workers'] * 8 / seconds(row['workers'])
+        assert row['images_per_second'] == pytest.approx(expected)
+        assert row['low'] < expected < row['high']
+    assert [row['workers'] for row in found['measured']] == [1, 2, 4]
+    assert len(found['assumptions']) >= 4
+    for text in found['assumptions']:
+        assert text in done.stderr
+
+
+def test_the_plot_is_a_png_where_it_was_asked_for_and_nothing_else_is_left(tmp_path: Path) -> None:
+    plot = tmp_path / 'out' / 'plot.png'
+    plot.parent.mkdir()
+    done = run(tmp_path, [record(n) for n in (1, 2, 4)], f'--plot={plot}')
+    assert done.returncode == 0, done.stderr
+    assert plot.read_bytes().startswith(b'\x89PNG')
+    assert list(plot.parent.iterdir()) == [plot]
+
+
+@pytest.mark.parametrize(
+    ('records', 'told'),
+    [
+        ([record(1), record(2, batch_size=16)], ['different work', 'batch 8', 'batch 16']),
+        ([record(1)], ['none with several workers']),
+        ([record(2), record(4, kind='parameter_server')], ['horovod', 'parameter_server']),
+        ([], ['0 training runs']),
+    ],
+)
+def test_runs_that_no_one_model_fits_are_refused(tmp_path: Path, records: list[Any], told: list[str]) -> None:
+    done = run(tmp_path, records)
+    assert done.returncode == 1
+    assert all(part in done.stderr for part in told), done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_what_is_missing_is_told_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / 'run_benchmark.py'), 'scaling', str(tmp_path / 'none.json'), '--workers=0,x']
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    for part in ('none.json', '--network=FILE is missing', '--workers=0,x'):
+        assert part in done.stderr

@@ -1,0 +1,255 @@
+"""Parameter servers and replicas: the weights of one worker with the whole batch, and jobs that begin and end together.
+
+Every process is a real one, with TensorFlow's own servers between them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from program import command, run, the_record
+
+from bench.runners import cluster
+
+ROOT = Path(__file__).parents[3]
+STEPS, BATCH = 5, 8
+TRAINING = ROOT / 'tests' / 'shared_training.py'
+LENET = ('--model=lenet', '--batch_size=8')
+
+
+@contextlib.contextmanager
+def started(commands: Sequence[Sequence[str]], cwd: Path | None = None) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes with no network but this machine's, none of which outlives the test."""
+    environment = {
+        **os.environ,
+        'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')]),
+        'TF_GRPC_REUSE_PORT': '1',
+        'TF_CPP_MIN_LOG_LEVEL': '2',
+    }
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for each in commands:
+            process = subprocess.Popen(
+                each, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=cwd
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            processes.append(process)
+        yield processes
+
+
+def trained(folder: Path, *words: str, servers: int = 0, workers: int = 1, steps: int = STEPS) -> dict[str, Any]:
+    """What came of the training in so many processes."""
+
+    def line(job: str, task: int, *hosts: str) -> list[str]:
+        out = folder / f'{job}-{task}.npz'
+        return [sys.executable, str(TRAINING), str(steps), str(BATCH), str(out), job, str(task), *hosts, *words]
+
+    with cluster.reserved_addresses(servers + workers) as addresses:
+        if servers:
+            hosts = [','.join(addresses[:servers]), ','.join(addresses[servers:])]
+            commands = [line('ps', task, *hosts) for task in range(servers)]
+            commands += [line('worker', task, *hosts) for task in range(workers)]
+        else:
+            commands = [line('alone', 0, '-', '-')]
+        with started(commands) as processes:
+            for process in processes:
+                output, _ = process.communicate(timeout=240)
+                assert process.returncode == 0, output
+    return dict(np.load(folder / f'{"worker" if servers else "alone"}-0.npz'))
+
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What one process makes of the whole batch."""
+    seen: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def train(*words: str) -> dict[str, Any]:
+        if words not in seen:
+            seen[words] = trained(tmp_path_factory.mktemp('alone'), *words)
+        return seen[words]
+
+    return train
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    names = [name for name in expected if name not in ('losses', 'global_step')]
+    assert len(names) >= 8
+    for name in names:
+        # Relative to the largest: sums of other roundings differ where they nearly cancel.
+        limit = 1e-5 * float(np.abs(expected[name]).max())
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=limit, err_msg=name)
+    assert found['global_step'] == expected['global_step'] == STEPS
+
+
+SGD = ('--learning_rate=0.1', '--weight_decay=0.01')
+OTHERS = ('--optimizer=momentum', '--learning_rate=0.05', '--weight_decay=0.01', '--moving_average_decay=0.9')
+
+
+@pytest.mark.parametrize(
+    ('servers', 'words', 'place'),
+    [
+        pytest.param(1, SGD, '--ps_placement=round_robin', id='one_server_sgd'),
+        pytest.param(2, OTHERS, '--ps_placement=size', id='two_servers_momentum_averages', marks=pytest.mark.slow),
+    ],
+)
+def test_synchronous_servers_give_the_weights_of_one_worker_with_the_whole_batch(
+    tmp_path: Path, alone: Any, servers: int, words: tuple[str, ...], place: str
+) -> None:
+    found = trained(tmp_path, *words, '--variable_update=parameter_server', place, servers=servers, workers=2)
+    assert_same(found, alone(*words))
+
+
+@pytest.mark.parametrize(
+    'words', [pytest.param(SGD, id='sgd'), pytest.param(OTHERS, id='momentum_averages', marks=pytest.mark.slow)]
+)
+def test_replicas_give_the_weights_of_one_worker_with_the_whole_batch_and_stay_the_same(
+    tmp_path: Path, alone: Any, words: tuple[str, ...]
+) -> None:
+    found = trained(tmp_path, *words, '--variable_update=replicated', '--num_workers=2')
+    assert_same(found, alone(*words))
+    copies = [name for name in found if name.startswith('replica_1/') and name.endswith(('weights', 'biases'))]
+    assert len(copies) == 8
+    for name in copies:
+        np.testing.assert_array_equal(found[name], found[name.removeprefix('replica_1/')], err_msg=name)
+
+
+@pytest.mark.slow
+def test_one_worker_of_an_asynchronous_server_decays_and_updates_as_a_process_by_itself(
+    tmp_path: Path, alone: Any
+) -> None:
+    words = ('--variable_update=parameter_server', '--nosync_replicas')
+    assert_same(trained(tmp_path, *SGD, *words, servers=1, workers=1), alone(*SGD))
+
+
+PS = ('--variable_update=parameter_server',)
+
+
+def left_over(folder: Path) -> list[str]:
+    """Command lines of processes that still work for a record in this folder."""
+    lines = [' '.join(process.info['cmdline'] or ()) for process in psutil.process_iter(['cmdline'])]
+    return [line for line in lines if f'--result_dir={folder}' in line]
+
+
+def test_a_job_on_this_machine_leaves_one_record_and_no_process(tmp_path: Path) -> None:
+    done = run(
+        *LENET, *PS, '--num_workers=2', '--num_ps=1', '--num_warmup_batches=2', '--num_batches=5',
+        f'--result_dir={tmp_path}',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = the_record(tmp_path)
+    assert [worker['rank'] for worker in record['workers']] == [0, 1]
+    assert [len(worker['step_seconds']) for worker in record['workers']] == [5, 5]
+    shared = record['distribution']
+    assert (shared['variable_update'], shared['synchronous']) == ('parameter_server', True)
+    assert record['config']['distribution']['num_ps'] == 1
+    assert record['images_per_step'] == 16
+    assert shared['exchange']['payload_bytes'] == 4 * parameters()
+    assert left_over(tmp_path) == []
+
+
+def parameters() -> int:
+    """lenet's, for 1001 classes: two convolutions of 5x5, two fully connected layers."""
+    return (25 * 32 + 32) + (25 * 32 * 64 + 64) + (7 * 7 * 64 * 1024 + 1024) + (1024 * 1001 + 1001)
+
+
+def places(folder: Path, servers: int, workers: int, addresses: Sequence[str], *words: str) -> list[list[str]]:
+    """The command lines of a job on several machines, which here are one."""
+    ps, worker = addresses[:servers], addresses[servers:]
+    jobs = [('ps', task) for task in range(servers)] + [('worker', task) for task in range(workers)]
+    return [
+        command(*LENET, *PS, *words, f'--result_dir={folder}', *cluster.words(ps, worker, job, task))
+        for job, task in jobs
+    ]
+
+
+@pytest.mark.slow
+def test_processes_that_were_started_one_by_one_leave_one_record_by_the_first_worker(tmp_path: Path) -> None:
+    with cluster.reserved_addresses(3) as addresses:
+        lines = places(tmp_path, 1, 2, addresses, '--num_warmup_batches=1', '--num_batches=4', '--nosync_replicas')
+        with started(lines) as processes:
+            for process in processes:
+                output, _ = process.communicate(timeout=240)
+                assert process.returncode == 0, output
+    record = the_record(tmp_path)
+    assert [worker['rank'] for worker in record['workers']] == [0, 1]
+    assert not record['distribution']['synchronous']
+
+
+def test_a_worker_whose_server_does_not_come_names_it_and_gives_up(tmp_path: Path) -> None:
+    with cluster.reserved_addresses(2) as addresses:
+        (_, worker) = places(tmp_path, 1, 1, addresses, '--wait_seconds=2')
+        with started([worker]) as (process,):
+            output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f'ps 0 ({addresses[0]})' in output
+    assert 'Traceback' not in output
+
+
+def test_a_port_that_is_taken_is_told_with_the_process_that_wanted_it(tmp_path: Path) -> None:
+    with cluster.reserved_addresses(2) as addresses:
+        server, _ = places(tmp_path, 1, 1, addresses)
+        # Without the permission to share a port.
+        done = subprocess.run(
+            server,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+            env={**os.environ, 'TF_GRPC_REUSE_PORT': '0'},
+        )
+    assert done.returncode == 1
+    assert f'ps 0 cannot listen at {addresses[0]}' in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('words', [(), ('--nosync_replicas',)], ids=['synchronous', 'asynchronous'])
+@pytest.mark.parametrize('victim', [0, 1, 2], ids=['server', 'first_worker', 'second_worker'])
+def test_all_others_end_and_name_who_was_killed_on_another_machine(
+    tmp_path: Path, victim: int, words: tuple[str, ...]
+) -> None:
+    name = ['ps 0', 'worker 0', 'worker 1'][victim]
+    with cluster.reserved_addresses(3) as addresses:
+        lines = places(tmp_path, 1, 2, addresses, '--num_batches=100000', *words)
+        with started(lines) as processes:
+            first_worker = processes[1]
+            assert first_worker.stdout is not None
+            while not first_worker.stdout.readline().startswith('10\t'):
+                assert first_worker.poll() is None
+            processes[victim].send_signal(signal.SIGKILL)
+            end = time.monotonic() + 60
+            for index, process in enumerate(processes):
+                if index == victim:
+                    continue
+                output, _ = process.communicate(timeout=max(1.0, end - time.monotonic()))
+                assert process.returncode == 1, output
+                assert f'{name} (' in output or 'failed; ps 0 ends too' in output, output
+                assert 'Traceback' not in output
+    if victim != 1:
+        record = the_record(tmp_path)
+        assert record['ended']['status'] == 'failed'
+        assert f'{name} (' in record['ended']['reason']
+
+
+@pytest.mark.slow
+def test_backup_workers_end_with_the_others_though_an_update_needs_one_gradient_less(tmp_path: Path) -> None:
+    done = run(
+        *LENET, *PS, '--num_workers=3', '--num_ps=2', '--replicas_to_aggregate=2', '--num_warmup_batches=2',
+        '--num_batches=20', f'--result_dir={tmp_path}',
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = the_record(tmp_path)
+    assert len(record['workers']) == 3
+    assert left_over(tmp_path) == []

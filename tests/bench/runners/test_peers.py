@@ -1,0 +1,135 @@
+"""Whether others are there, asked of gRPC's own server, of one that hangs, and of ports where nobody is."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from bench.errors import BenchError
+from bench.runners import peers
+
+
+@contextlib.contextmanager
+def grpc_server() -> Iterator[str]:
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+    port = server.add_insecure_port('127.0.0.1:0')
+    server.start()
+    try:
+        yield f'127.0.0.1:{port}'
+    finally:
+        server.stop(None).wait()
+
+
+@contextlib.contextmanager
+def silent_server() -> Iterator[str]:
+    """Accepts connections, as the kernel does for a process that hangs, and says nothing."""
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        yield f'127.0.0.1:{server.getsockname()[1]}'
+
+
+def nobody() -> str:
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        return f'127.0.0.1:{server.getsockname()[1]}'
+
+
+SERVER = """
+import concurrent.futures, grpc, time
+server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+print(server.add_insecure_port('127.0.0.1:0'), flush=True)
+server.start()
+time.sleep(60)
+"""
+
+
+@contextlib.contextmanager
+def other_process() -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A gRPC server in another process, and its address."""
+    with subprocess.Popen([sys.executable, '-c', SERVER], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            address = f'127.0.0.1:{int(process.stdout.readline())}'
+            peers.wait({'worker 1': address}, 30.0, lambda told: None)
+            yield process, address
+        finally:
+            process.kill()
+
+
+def test_a_grpc_server_answers_and_others_do_not() -> None:
+    with grpc_server() as alive, silent_server() as silent:
+        assert peers.answers(alive, 5)
+        assert not peers.answers(silent, 0.2)
+        assert not peers.answers(nobody(), 0.2)
+        assert not peers.answers('no-such-host.invalid:2222', 0.2)
+        assert peers.gone({'ps 0': alive, 'worker 1': silent}) == (
+            f'worker 1 ({silent}) does not answer any more: killed, hanging, or cut off the network.'
+        )
+        assert peers.gone({'ps 0': alive}) is None
+
+
+def test_a_server_of_another_protocol_does_not_pass_for_one_of_ours() -> None:
+    with socket.create_server(('127.0.0.1', 0)) as server:
+
+        def refuse() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(b'HTTP/1.1 400 Bad Request\r\n\r\n')
+
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        assert not peers.answers(f'127.0.0.1:{server.getsockname()[1]}', 5)
+        thread.join()
+
+
+def test_waiting_names_who_is_missing_and_not_who_is_there() -> None:
+    missing = nobody()
+    told: list[str] = []
+    with grpc_server() as alive, pytest.raises(BenchError) as error:
+        peers.wait({'ps 0': alive, 'worker 1': missing}, 1.0, told.append)
+    assert f'worker 1 ({missing})' in str(error.value)
+    assert 'ps 0' not in str(error.value)
+    assert told and set(told) == {f'waiting for worker 1 ({missing})'}
+
+
+def test_waiting_ends_when_a_late_one_has_come() -> None:
+    address = nobody()
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1))
+
+    def come(_told: str) -> None:
+        # The first time that somebody is waited for.
+        if server.add_insecure_port(address):
+            server.start()
+
+    try:
+        peers.wait({'ps 0': address}, 30.0, come)
+    finally:
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSTOP], ids=['killed', 'stopped'])
+def test_a_watch_names_a_process_that_is_gone_and_no_other(number: int) -> None:
+    lost = threading.Event()
+    with grpc_server() as alive, other_process() as (process, address):
+        with peers.Watch({'ps 0': alive, 'worker 1': address}, lost.set, lost_after=1.0) as watch:
+            assert not lost.wait(2.5)
+            process.send_signal(number)
+            assert lost.wait(30)
+            assert watch.lost is not None
+            assert watch.lost.startswith(f'worker 1 ({address}) does not answer')
+
+
+def test_a_watch_forgets_who_may_go() -> None:
+    with peers.Watch({'worker 1': nobody()}, lost_after=0.5) as watch:
+        watch.forget('worker 1')
+        time.sleep(3)
+        assert watch.lost is None
