@@ -44,7 +44,8 @@ _FREQUENCY = 0.05
 # A second: a page from a disk takes about a millisecond, so this is a hundredth of the time.
 _PAGES = 10.0
 # A second and processor: the scheduler lets a thread run some three milliseconds before another has its turn, so this
-# is a third of the time with another thread ready.
+# is a third of the time with another thread ready. Beside other programs, of which another warning tells, and where
+# threads wake each other after each small operation, there are many of them too: only too many threads are told of.
 _PREEMPTIONS = 100.0
 
 
@@ -171,11 +172,15 @@ def _difference(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else after - before
 
 
-def warnings(noise: Json | None) -> list[Json]:
-    """A warning for each amount that is beyond its limit, ending in what to do."""
+def warnings(noise: Json | None, threads: int) -> list[Json]:
+    """A warning for each amount that is beyond its limit, ending in what to do.
+
+    Args:
+      threads: that compute at the same time, as the run was configured.
+    """
     if noise is None:
         return []
-    found = [*_of_processors(noise), *_of_slowing(noise), *_of_memory(noise)]
+    found = [*_of_processors(noise), *_of_threads(noise, threads), *_of_slowing(noise), *_of_memory(noise)]
     return [{'code': code, 'text': text} for code, text in found]
 
 
@@ -197,12 +202,16 @@ def _of_processors(noise: Json) -> Iterator[tuple[str, str]]:
             f"The hypervisor kept {100 * stolen / seconds / processors:.1f} % of the processors' time for others. Run "
             'again at a quieter time, or on a machine whose processors are not shared.',
         )
-    rate = noise['preemptions'] / seconds / processors
-    if rate >= _PREEMPTIONS:
+
+
+def _of_threads(noise: Json, threads: int) -> Iterator[tuple[str, str]]:
+    processors = noise['processors']
+    rate = noise['preemptions'] / noise['seconds'] / processors
+    if threads > processors and rate >= _PREEMPTIONS:
         yield (
             'preempted',
-            f'Threads of this run had to make way {rate:.0f} times a second on each processor. Use no more threads '
-            f'than processors, --num_intra_threads={processors} --num_inter_threads=1, and stop other programs.',
+            f'{threads} threads on {processors} processors made way for each other {rate:.0f} times a second on each. '
+            f'Use no more threads than processors: --num_intra_threads={processors} --num_inter_threads=1.',
         )
 
 

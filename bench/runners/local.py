@@ -163,9 +163,14 @@ def _record(
             *settings.warnings(applied, config),
             *skipped,
             *(timing.warnings(measured) if measured else []),
-            *noise.warnings(seen.noise),
+            *noise.warnings(seen.noise, _threads(config)),
         ],
     )
+
+
+def _threads(config: BenchmarkConfig) -> int:
+    """That compute at the same time: each operation that runs has one at least, and they share the others."""
+    return (config.threads.num_intra_threads or 0) + (config.threads.num_inter_threads or 0) - 1
 
 
 def _machine_warnings(config: BenchmarkConfig) -> list[record.Json]:

@@ -36,8 +36,8 @@ EVENTS = Events(
 )
 
 
-def codes(seen: dict[str, Any]) -> list[str]:
-    return [warning['code'] for warning in noise.warnings(seen)]
+def codes(seen: dict[str, Any], threads: int = 2) -> list[str]:
+    return [warning['code'] for warning in noise.warnings(seen, threads)]
 
 
 def load(seconds: float, busy: float, own: float, megahertz: float | None = None) -> Load:
@@ -93,7 +93,7 @@ def test_the_busiest_are_others_and_what_they_used_meanwhile() -> None:
 def test_a_quiet_machine_and_one_that_tells_nothing_give_no_warning() -> None:
     assert codes(QUIET) == []
     assert codes({**QUIET, **UNKNOWN}) == []
-    assert noise.warnings(None) == []
+    assert noise.warnings(None, 2) == []
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,6 @@ def test_a_quiet_machine_and_one_that_tells_nothing_give_no_warning() -> None:
         ({'megahertz': {'low': 3100.0, 'median': 3300.0, 'high': 3300.0}}, 'frequency'),
         ({'major_faults': 200}, 'page_faults'),
         ({'swapped_pages': 200}, 'swapping'),
-        ({'preemptions': 4000}, 'preempted'),
         ({'memory_stall_seconds': 0.21}, 'memory_pressure'),
     ],
 )
@@ -126,7 +125,6 @@ def test_each_disturbance_beyond_its_limit_is_told_alone(changes: dict[str, Any]
         {'megahertz': {'low': 3150.0, 'median': 3300.0, 'high': 3300.0}},
         {'major_faults': 199},
         {'swapped_pages': 199},
-        {'preemptions': 3900},
         {'memory_stall_seconds': 0.19},
         # A hundredth of a second, in which processor time is counted, is much of a short measurement.
         {'seconds': 0.1, 'other_processors': 0.3, 'stolen_seconds': 0.01, 'preemptions': 10, 'quota_seconds': 0.01},
@@ -137,9 +135,15 @@ def test_what_is_below_its_limit_is_no_alarm(changes: dict[str, Any]) -> None:
     assert codes({**QUIET, **changes}) == []
 
 
+def test_threads_that_are_too_many_are_told_of_and_no_others() -> None:
+    assert codes({**QUIET, 'preemptions': 4000}, threads=3) == ['preempted']
+    assert codes({**QUIET, 'preemptions': 3900}, threads=3) == []
+    assert codes({**QUIET, 'preemptions': 40000}, threads=2) == []
+
+
 def test_a_warning_names_who_and_says_when_it_is_the_whole_host() -> None:
     busy = [{'name': 'python3', 'pid': 4242, 'processors': 0.64}]
-    (warning,) = noise.warnings({**QUIET, 'other_processors': 0.66, 'busiest': busy, 'whole_host': True})
+    (warning,) = noise.warnings({**QUIET, 'other_processors': 0.66, 'busiest': busy, 'whole_host': True}, 2)
     assert 'of the whole host kept 0.66 of 2 processors' in warning['text']
     assert 'python3 (process 4242) 0.64' in warning['text']
 
