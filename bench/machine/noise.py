@@ -61,7 +61,8 @@ class Watch:
           root: the process that started all of the run's processes; this one where not given.
         """
         self._root = os.getpid() if root is None else root
-        self._cpus = frozenset(os.sched_getaffinity(0))
+        # The root's: where its processes are bound to a part each, the time of all of them is used on all of these.
+        self._cpus = frozenset(_affinity(self._root))
         self._own: set[int] = set()
         self._loads: list[Load] = []
         self._events: list[Events] = []
@@ -102,6 +103,13 @@ class Watch:
             start = time.monotonic()
             self._loads.append(counters.load(self._own, self._cpus))
             pause = max(_SECONDS_BETWEEN, _LEAST_RATIO * (time.monotonic() - start))
+
+
+def _affinity(pid: int) -> set[int]:
+    try:
+        return os.sched_getaffinity(pid)
+    except OSError:
+        return os.sched_getaffinity(0)
 
 
 def amounts(loads: Sequence[Load], before: Events, after: Events, processors: int) -> Json:

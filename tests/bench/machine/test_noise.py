@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from bench.machine import noise
 from bench.machine.counters import Events, Load, Process
 
+ROOT = Path(__file__).parents[3]
 QUIET: dict[str, Any] = {
     'seconds': 20.0, 'samples': 41, 'processors': 2, 'other_processors': 0.02, 'other_processors_most': 0.3,
     'stolen_seconds': 0.04, 'quota_periods': 0, 'quota_seconds': 0.0, 'thermal_throttles': 0,
@@ -185,6 +187,26 @@ def test_the_runs_own_child_is_not_told_as_foreign(burning: int, monkeypatch: py
     seen = watch.noise()
     assert seen is not None
     assert not {burning, os.getpid()} & {each['pid'] for each in seen['busiest']}
+
+
+# Bound to one processor, this one works on it while its sibling works elsewhere.
+BOUND = """
+import os, time
+from bench.machine import noise
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+watch = noise.Watch(os.getppid())
+watch.start()
+end = time.monotonic() + 0.5
+while time.monotonic() < end:
+    pass
+watch.stop()
+print(watch.noise()['processors'])
+"""
+
+
+def test_a_bound_worker_watches_all_processors_that_its_siblings_compute_on() -> None:
+    done = subprocess.run([sys.executable, '-c', BOUND], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == len(os.sched_getaffinity(0))
 
 
 def test_watching_that_never_began_ends_and_tells_nothing() -> None:
