@@ -255,7 +255,8 @@ def legend(found: Json) -> list[str]:
         lines.append(f'machine     {found["machine"]}')
     for warning in found['warnings']:
         cells = '; '.join(warning['cells'][:3]) + (' ...' if len(warning['cells']) > 3 else '')
-        lines.append(f'warning: in {warning["runs"]} runs ({cells}): {warning["text"]}')
+        runs = '1 run' if warning['runs'] == 1 else f'{warning["runs"]} runs'
+        lines.append(f'warning: in {runs} ({cells}): {warning["text"]}')
     return lines
 
 

@@ -48,8 +48,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """What tells it from the others."""
-        return labels.name_of(self.values) or ' '.join(self.words)
+        """What tells it from the others, for people."""
+        return labels.name_of(self.values) or 'default'
 
 
 @dataclasses.dataclass(frozen=True)
