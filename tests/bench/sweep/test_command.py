@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,29 @@ def broken(net, images):
     raise ValueError('no such layer')
 """
 MENDED = "return net.dense(net.flatten(images), net.num_classes, 'logits', activation=None)"
+
+
+# Stands for the program where only the sweep is looked at: it leaves a recorded record, with another speed.
+QUICK = """
+import json, os, sys, time
+speed = float(sys.argv[2])
+words = dict(word.lstrip('-').split('=', 1) for word in sys.argv[3:])
+record = json.loads(open(sys.argv[1]).readline())
+record['throughput']['images_per_second'] = speed
+time.sleep(0.5)
+if words['model'] == 'lenet' and speed > 1:
+    sys.exit('error: no such layer.')
+open(words['result_dir'] + '/net_train_x.json', 'w').write(json.dumps(record))
+"""
+QUICK_RECORD = program.ROOT / 'results' / 'baselines' / 'networks.jsonl'
+
+
+def quick(folder: Path) -> str:
+    """Two of them, the second twice as fast."""
+    (folder / 'quick.py').write_text(QUICK)
+    return '--programs=' + ';'.join(
+        f'{name}={sys.executable} {folder / "quick.py"} {QUICK_RECORD} {speed}' for name, speed in (('a', 1), ('b', 2))
+    )
 
 
 def records(folder: Path) -> dict[str, float]:
@@ -58,6 +82,35 @@ def test_a_cell_that_fails_stops_the_rest_or_loses_its_reason(tmp_path: Path) ->
     assert 'round 1' not in again.stdout
     assert records(folder) == before
     assert (folder / 'plot.png').exists()
+
+
+def test_a_killed_sweep_begins_anew_or_runs_what_was_done(tmp_path: Path) -> None:
+    folder = tmp_path / 'sweep'
+    words = ('sweep', quick(tmp_path), '--model=trivial,lenet', f'--sweep_dir={folder}')
+    for after in (3, 6):
+        with subprocess.Popen(program.command(*words), stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout
+            for line in process.stdout:
+                if line.startswith(f'[ {after}/12]'):
+                    break
+            os.kill(process.pid, signal.SIGKILL)
+    before = records(folder)
+    assert 5 <= len(before) <= 7
+    done = program.run(*words)
+    assert done.returncode == 1, done.stderr
+    after_ = records(folder)
+    assert {path: after_[path] for path in before} == before
+    assert len(after_) == 9
+    rows = {(row['values']['program'], row['values']['model']): row for row in table(folder)['cells']}
+    # The cell that fails was tried once; the others three times.
+    failed = rows.pop(('b', 'lenet'))
+    assert list(failed['failures'].values()) == ['no such layer.']
+    assert all(sorted(row['rounds']) == ['1', '2', '3'] for row in rows.values())
+    assert rows['b', 'trivial']['times_baseline'] == {'estimate': 2, 'low': 2, 'high': 2, 'confidence': 0.95}
+    # More rounds are added to what is there: nine records and a failure.
+    assert '10 of 16 runs are done already' in program.run(*words, '--repetitions=4').stdout
+    assert len(records(folder)) == 12
+    assert program.run(*words[:2], '--model=trivial', words[-1]).returncode == 2
 
 
 @pytest.mark.slow
