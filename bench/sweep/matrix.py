@@ -20,7 +20,7 @@ Values = Mapping[str, str]
 
 # Flags that an environment variable decides where it is set.
 _DECIDED_BY = {
-    'mkl': ('TF_ENABLE_ONEDNN_OPTS',),
+    'mkl': ('TF_ENABLE_ONEDNN_OPTS', 'TF_DISABLE_MKL'),
     'onednn_max_isa': ('ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA'),
     'allocator': ('LD_PRELOAD',),
     'huge_pages': ('GLIBC_TUNABLES',),
