@@ -7,10 +7,10 @@ import importlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench import __version__, config, flags
+from bench import __version__, config, distribution, flags
 from bench.autotune.options import AutotuneConfig
 from bench.data.convert.options import ConvertConfig
 from bench.errors import BenchError, UsageError, nearest
@@ -98,12 +98,22 @@ def _main(words: list[str]) -> int:
     problems += settings.problems(capabilities.detect)
     if problems:
         raise UsageError(problems)
-    settings = tuning.start(settings)
+    settings = tuning.start(settings, _share())
     # TensorFlow's chatter, unless the user's environment asks for it.
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     warnings.filterwarnings('ignore', module='tensorflow|tf_keras|tf_slim')
     module, _, function = command.function.partition(':')
     return getattr(importlib.import_module(module), function)(settings, [*([name] if name else []), *words])
+
+
+def _share() -> Callable[[int], int] | None:
+    """How many of the processors are for this process, where horovodrun or mpirun started several."""
+    if distribution.launched(os.environ) is None:
+        return None
+    from bench.runners import member
+
+    place = member.place(os.environ)
+    return place.threads if place else None
 
 
 def _no_such_command(name: str) -> str:

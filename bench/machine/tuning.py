@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bench.errors import BenchError
@@ -238,18 +238,24 @@ def _kept(flag: str, name: str, environ: Mapping[str, str], value: str | None = 
     return Setting(flag, environ[name] if value is None else value, 'kept', reason)
 
 
-def gather(options: MachineOptions) -> Facts:
-    """The facts of this machine that a plan for these options needs."""
+def gather(options: MachineOptions, share: Callable[[int], int] | None = None) -> Facts:
+    """The facts of this machine that a plan for these options needs.
+
+    Args:
+      share: how many processors of so many are for this process, where others beside it compute on the same ones.
+    """
     nodes, cpus = numa.nodes(), numa.allowed()
     bound = cpus if options.cpu_affinity is None else numa.parse(options.cpu_affinity)
     bound = bound if options.numa_node is None else bound & nodes[options.numa_node]
     siblings = numa.cores()
-    usable = cpu.usable_cpus(bound)
+    everybodys = cpu.usable_cpus(bound)
+    usable = share(everybodys) if share else everybodys
+    its_cores = len({siblings.get(each, frozenset({each})) for each in bound})
     installed = {name: libraries.find_allocator(name) for name in libraries.PACKAGES}
     return Facts(
         openmp=libraries.openmp(),
         usable_cpus=usable,
-        usable_cores=min(usable, len({siblings.get(each, frozenset({each})) for each in bound})),
+        usable_cores=max(1, min(usable, its_cores * usable // everybodys)),
         cpus=cpus,
         nodes=nodes,
         memory_nodes=numa.memory_nodes(),
@@ -260,9 +266,11 @@ def gather(options: MachineOptions) -> Facts:
     )
 
 
-def settings(options: MachineOptions, threads: ThreadOptions) -> tuple[Setting, ...]:
-    """What came of each setting in this process, after `start`."""
-    return plan(options, threads, gather(options), environment.user()).settings
+def settings(
+    options: MachineOptions, threads: ThreadOptions, share: Callable[[int], int] | None = None
+) -> tuple[Setting, ...]:
+    """What came of each setting in this process, after `start` with the same share of the processors."""
+    return plan(options, threads, gather(options, share), environment.user()).settings
 
 
 def not_applied(options: MachineOptions, threads: ThreadOptions, found: tuple[Setting, ...]) -> list[str]:
@@ -281,7 +289,7 @@ def not_applied(options: MachineOptions, threads: ThreadOptions, found: tuple[Se
     ]
 
 
-def start(config: Any) -> Any:
+def start(config: Any, share: Callable[[int], int] | None = None) -> Any:
     """Makes this process one in which the config's settings hold, and gives the config with the user's threads in it.
 
     Called before TensorFlow is imported. Tells on standard error which typed flags do not hold. May replace the process
@@ -289,6 +297,7 @@ def start(config: Any) -> Any:
 
     Args:
       config: a command's; without the group `machine` it has nothing to set.
+      share: as `gather` takes it.
 
     Raises:
       BenchError: the system does not let it be set.
@@ -298,7 +307,7 @@ def start(config: Any) -> Any:
         return config
     threads = getattr(config, 'threads', ThreadOptions())
     environ = environment.user()
-    planned = plan(options, threads, gather(options), environ)
+    planned = plan(options, threads, gather(options, share), environ)
     if planned.cpus is not None:
         os.sched_setaffinity(0, planned.cpus)
     if planned.node is not None:

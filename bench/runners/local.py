@@ -123,6 +123,8 @@ def _record(
     from bench.machine import tensorflow_build
 
     measured: timing.Measurement | None = seen.measurement
+    # Those that this program started are bound to their share of the processors already.
+    share = place.threads if place and place.folder is None else None
     worker = record.Worker(
         rank=place.rank or 0 if place else 0,
         host=platform.node(),
@@ -151,7 +153,7 @@ def _record(
         machine={'cpu': cpu.facts(), 'memory': memory.facts(), 'kernel': platform.release()},
         build=tensorflow_build.facts(),
         environment=given,
-        tuning=[dataclasses.asdict(each) for each in tuning.settings(config.machine, config.threads)],
+        tuning=[dataclasses.asdict(each) for each in tuning.settings(config.machine, config.threads, share)],
         container=container.facts(),
         workers=[worker],
         images_per_step=config.images_per_step,

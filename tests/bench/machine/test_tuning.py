@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from bench.machine import capabilities, libraries, memory, numa, tuning
+from bench.machine import capabilities, cpu, libraries, memory, numa, tuning
 from bench.machine.options import MachineOptions
 from bench.options import ThreadOptions
 
@@ -297,6 +297,20 @@ def test_a_python_that_drops_the_variable_ends_in_an_error_and_not_in_a_loop(tmp
 def test_threads_of_the_environment_are_those_of_the_run() -> None:
     _, told = run({}, environ={'TF_NUM_INTRAOP_THREADS': '3'})
     assert told[-1] == {'num_intra_threads': 3, 'num_inter_threads': None}
+
+
+def test_of_several_processes_each_counts_its_share_of_the_processors_and_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Four cores of two threads, and two processes of horovodrun, which binds none of them.
+    monkeypatch.setattr(cpu, 'cgroup_quota', lambda: None)
+    monkeypatch.setattr(numa, 'allowed', lambda: frozenset(range(8)))
+    monkeypatch.setattr(numa, 'cores', lambda: {each: frozenset({each % 4, each % 4 + 4}) for each in range(8)})
+    alone, shared = tuning.gather(MachineOptions()), tuning.gather(MachineOptions(), lambda usable: usable // 2)
+    assert (alone.usable_cpus, alone.usable_cores) == (8, 4)
+    assert (shared.usable_cpus, shared.usable_cores) == (4, 2)
+    half = tuning.gather(MachineOptions(cpu_affinity='0-3'))
+    assert (half.usable_cpus, half.usable_cores) == (4, 4)
 
 
 def test_processors_and_memory_are_bound_as_the_kernel_sees_it() -> None:
