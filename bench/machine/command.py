@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Sequence
 
 from bench.machine import advice, facts, probe, report, requirements
@@ -26,7 +27,7 @@ def run(config: MachineConfig, words: Sequence[str]) -> int:
     if config.json:
         print(json.dumps({**found, 'advice': [dataclasses.asdict(each) for each in advised]}, indent=2))
     else:
-        report.show(found, advised)
+        print(report.render(found, advised, colours=sys.stdout.isatty()))
     return 0
 
 

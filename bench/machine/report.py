@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import shutil
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,12 +16,15 @@ from bench.machine.advice import Advice
 
 Json = dict[str, Any]
 _WIDTH = 100
+_LEAST_WIDTH = 60
 _STYLES = {'yes': 'green', 'done': 'green', 'no': 'red', 'try': 'yellow', 'unknown': 'dim'}
 
 
-def show(facts: Json, advice: Iterable[Advice]) -> None:
-    """Prints the tables; without colours where standard output is no terminal."""
-    console = Console(width=_WIDTH, highlight=False, soft_wrap=False)
+def render(facts: Json, advice: Iterable[Advice], *, colours: bool) -> str:
+    """The tables as text."""
+    width = max(_LEAST_WIDTH, min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns))
+    # Not printed by rich, which ends the program by itself where nobody reads any more.
+    console = Console(file=io.StringIO(), width=width, highlight=False, force_terminal=colours)
     for title, rows in (
         ('Processor', _processor(facts)),
         ('What this process may use', _limits(facts)),
@@ -38,6 +43,8 @@ def show(facts: Json, advice: Iterable[Advice]) -> None:
     console.print(_instruction_sets(facts['instruction_sets']))
     console.print()
     console.print(_advice(advice))
+    assert isinstance(console.file, io.StringIO), 'as it was made above'
+    return '\n'.join(line.rstrip() for line in console.file.getvalue().splitlines())
 
 
 def _unknown(value: Any, text: str = '{}') -> str:
@@ -67,7 +74,7 @@ def _processor(facts: Json) -> list[tuple[str, str]]:
 
 def _cache(cache: Json) -> str:
     kind = {'Data': ' data', 'Instruction': ' instructions'}.get(cache['kind'], '')
-    return f'L{cache["level"]}{kind} {_size(cache["bytes"])} for {cache["shared_by"]}'
+    return f'L{cache["level"]}{kind} {_size(cache["bytes"])} (CPU {cache["shared_by"]})'
 
 
 def _container(found: Json | None) -> str:
@@ -130,7 +137,7 @@ def _instruction_sets(rows: Iterable[Json]) -> Table:
     table.add_column('')
     table.add_column('processor\nhas it')
     table.add_column('TensorFlow\nbuilt for it')
-    table.add_column('oneDNN com-\nputes with it')
+    table.add_column('oneDNN\nuses it')
     table.add_column('seen', overflow='fold')
     for row in rows:
         states = [Text(row[column], _STYLES[row[column]]) for column in ('processor', 'built', 'onednn')]

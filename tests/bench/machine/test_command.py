@@ -125,14 +125,11 @@ def test_a_broken_tensorflow_is_told_and_all_else_is_still_answered(tmp_path: Pa
     assert 'onednn: not met: unknown: ' in done.stdout
 
 
-def test_tables_fit_in_a_hundred_columns_with_the_longest_of_names(
-    found: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tables_fit_in_a_hundred_columns_with_the_longest_of_names(found: dict[str, Any]) -> None:
     found['processor']['nodes'] = {str(node): f'{16 * node}-{16 * node + 15}' for node in range(8)}
     found['processor']['name'] = 'Intel(R) Xeon(R) Platinum 8480+ with a very long name of its own that never ends'
     found['instruction_sets'][0]['evidence'] = f'fp32: {", ".join(["brg_conv_fwd:avx10_1_512_amx_fp16"] * 3)}'
-    report.show(found, advice.advise(found))
-    lines = capsys.readouterr().out.splitlines()
+    lines = report.render(found, advice.advise(found), colours=False).splitlines()
     assert max(map(len, lines)) <= 100
     text = ' '.join(lines)
     for row in found['instruction_sets']:
@@ -140,7 +137,7 @@ def test_tables_fit_in_a_hundred_columns_with_the_longest_of_names(
     assert 'node 7: 112-127' in text
 
 
-def test_a_machine_that_tells_nothing_is_shown_as_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_machine_that_tells_nothing_is_shown_as_unknown() -> None:
     nothing = facts.collect('TensorFlow could not be asked: it is not installed.')
     for name in ('megahertz', 'governor', 'hypervisor', 'cores', 'threads', 'most_megahertz', 'least_megahertz'):
         nothing['processor'][name] = None
@@ -148,8 +145,7 @@ def test_a_machine_that_tells_nothing_is_shown_as_unknown(capsys: pytest.Capture
     nothing['memory'] |= {'transparent_huge_pages': None, 'reserved_huge_pages': None, 'allocator': None}
     nothing['tensorflow'] |= {'openmp': None, 'libc': None, 'package': None}
     nothing['limits']['cgroup_version'] = None
-    report.show(nothing, advice.advise(nothing))
-    text = capsys.readouterr().out
+    text = report.render(nothing, advice.advise(nothing), colours=False)
     assert text.count('unknown') > 15
     assert 'None' not in text
 
