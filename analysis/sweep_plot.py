@@ -23,6 +23,8 @@ from analysis.sweep import Json, number
 _COLOURS = {'fp32': '#4477aa', 'bf16': '#ee7733'}
 _OTHER = '#4477aa'
 _LINES = ('#4477aa', '#ee7733', '#228833', '#aa3377', '#66ccee', '#bbbbbb')
+# How far intervals are drawn, beside the fastest cell.
+_LONGEST = 1.5
 # What a panel is about; the other flags that vary label its bars.
 _PANEL = ('model', 'forward_only')
 
@@ -61,14 +63,16 @@ def _bars(table: Json, path: Path) -> None:
 
 def _panel(panel: Any, rows: Sequence[Json], labels: Sequence[str]) -> None:
     speeds = [row['images_per_second'] for row in rows]
-    largest = max(speed['high'] or speed['estimate'] for speed in speeds)
+    # An interval of two runs can be so long that nothing else would be seen: what is beyond is cut off.
+    most = _LONGEST * max(speed['estimate'] for speed in speeds)
+    largest = max(min(most, speed['high'] or speed['estimate']) for speed in speeds)
     for place, (row, speed) in enumerate(zip(rows, speeds, strict=True)):
         colour = _COLOURS.get(row['values'].get('precision', ''), _OTHER)
         panel.barh(place, speed['estimate'], 0.7, color=colour)
         end = speed['estimate']
         if speed['low'] is not None:
-            panel.plot([speed['low'], speed['high']], [place, place], color='black', linewidth=1.2)
-            end = speed['high']
+            end = min(most, speed['high'])
+            panel.plot([speed['low'], end], [place, place], color='black', linewidth=1.2)
         panel.text(end + 0.01 * largest, place, _label(row), va='center', fontsize=8)
     names = [name_of({name: row['values'][name] for name in labels if name in row['values']}) for row in rows]
     panel.set_yticks(range(len(rows)), names, fontsize=8)

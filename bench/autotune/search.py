@@ -108,8 +108,12 @@ class Search:
         first = self._sample(DEFAULT, None)
         if first.speed is None:
             return
-        self._until = self._clock() + _FOR_SINGLES * self._time_to_look()
-        affordable = int((self._until - self._clock()) / (first.seconds * _MARGIN)) - 1
+        time, run = self._time_to_look(), first.seconds * _MARGIN
+        affordable = int(_FOR_SINGLES * time / run) - 1
+        if affordable < 2:
+            # Nothing can be combined: all of the time is for one change, or none.
+            affordable = min(1, int(time / run) - 1)
+        self._until = self._clock() + time * (_FOR_SINGLES if affordable > 1 else 1)
         tried, found.not_tried = list(changes[: max(0, affordable)]), list(changes[max(0, affordable) :])
         gains = halving.halve(tried, DEFAULT, self._block)
         found.looked = gains

@@ -50,9 +50,8 @@ def run(config: SweepConfig, words: Sequence[str]) -> int:
         screen.progress('drawing')
         _show(table, folder, screen)
         if work.left:
-            screen.line(
-                f'interrupted, {work.left} runs are missing. To go on: {shlex.join(["run_benchmark.py", *words])}'
-            )
+            again = shlex.join(['run_benchmark.py', *words])
+            screen.line(f'interrupted, {_number(work.left, "run")} left to do. To go on: {again}')
     if config.json:
         print(json.dumps(table, indent=1))
     return 1 if work.left or any(done.failure for done in work.done.values()) else 0
@@ -67,12 +66,17 @@ def _order(matrix: Matrix, config: SweepConfig, round_: int) -> list[int]:
 
 def _tell(matrix: Matrix, config: SweepConfig, folder: Folder, screen: Screen) -> None:
     runnable = [cell for cell in matrix.cells if not cell.left_out]
-    screen.line(f'sweep       {len(runnable)} cells, {config.repetitions} rounds of fresh processes, in {folder.path}')
+    cells, rounds = _number(len(runnable), 'cell'), _number(config.repetitions, 'round')
+    screen.line(f'{"sweep":<12}{cells}, {rounds} of fresh processes, in {folder.path}')
     for cell in matrix.cells:
         if cell.left_out:
-            screen.line(f'left out    {cell.name}: {cell.left_out}')
+            screen.line(f'{"left out":<12}{cell.name}: {cell.left_out}')
     for reason in matrix.left_out:
-        screen.line(f'left out    {reason}')
+        screen.line(f'{"left out":<12}{reason}')
+
+
+def _number(count: int, what: str) -> str:
+    return f'{count} {what}' if count == 1 else f'{count} {what}s'
 
 
 class _Work:

@@ -102,6 +102,13 @@ def test_a_budget_for_nothing_claims_something() -> None:
     assert found.not_tried == CHANGES
 
 
+def test_a_little_time_is_not_used_for_the_first_change() -> None:
+    # One run of the default, one of it and the change, and two pairs.
+    found = search(Machine(GAINS, 1), seconds=180)
+    assert {sample.change for sample in found.samples} == {DEFAULT, CHANGES[0]}
+    assert len(found.pairs) >= 2
+
+
 def test_a_short_search_spends_its_time_on_the_last_changes() -> None:
     found = search(Machine(GAINS, 1), seconds=300)
     tried = {sample.change for sample in found.samples}

@@ -165,7 +165,7 @@ def test_ctrl_c_leaves_no_table_or_a_process(tmp_path: Path) -> None:
         os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=120)
         assert process.returncode == 1
-    assert 'interrupted, 6 runs are missing. To go on: run_benchmark.py sweep --model=trivial' in out
+    assert 'interrupted, 6 runs left to do. To go on: run_benchmark.py sweep --model=trivial' in out
     assert 'Traceback' not in err
     assert [row['rounds'] for row in table(tmp_path)['cells']] == [{}, {}]
     with pytest.raises(ProcessLookupError):
