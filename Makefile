@@ -4,12 +4,14 @@ python := .venv/bin/python
 # A file of tests at a time to each process: tests of a file share what takes long to compute.
 several := -n auto --maxprocesses=4 --dist=loadfile
 
-.PHONY: help setup benchmark test test-all lint clean
+.PHONY: help setup benchmark test test-all images test-images lint clean
 
 help:
 	@echo 'make benchmark  time training of vgg_16 on this machine: ./run_benchmark.py --model=vgg_16'
 	@echo 'make test       the tests that take seconds'
 	@echo 'make test-all   all tests: also the slow ones and those that need a Docker engine'
+	@echo 'make images     the Docker images darchr/tf-bench, darchr/tf-bench-mkl and the base of both'
+	@echo 'make test-images  builds the images and tests them in containers'
 	@echo 'make lint       ruff and mypy'
 	@echo 'make setup      only .venv, which the others set up too: TensorFlow, Horovod (built once) and the rest'
 	@echo 'make clean      delete .venv and all else that was made, but not the records in results/'
@@ -27,6 +29,12 @@ test: setup
 
 test-all: setup
 	$(python) -m pytest
+
+images:
+	docker/build.sh
+
+test-images: setup images
+	$(python) -m pytest -m 'container and not slow' tests/docker
 
 lint: setup
 	$(python) -m ruff check .

@@ -40,6 +40,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
     network, dataset = report.chosen(config)
     data = config.data
     usable = cpu.usable_cpus()
+    limit = _limit_of_a_default_batch(config, place)
     config = config.resolved(network, dataset, place.threads(usable) if place else usable)
     given = environment.variables()
     applied = settings.told(config, words)
@@ -49,8 +50,9 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         screen.progress('loading TensorFlow')
         # Only here, because it takes seconds: everything that can be refused has been.
         from bench.data import trouble
-        from bench.runners import execution, profile, strategy
+        from bench.runners import execution, footprint, profile, strategy
 
+        config, reduced = footprint.fitted(config, network, limit)
         if dataset is not None and data.skip_bad_records:
             dataset = trouble.without_bad_records(dataset, data.skip_bad_records, screen)
         started = datetime.datetime.now(datetime.timezone.utc)
@@ -62,7 +64,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
                     config, network, dataset, screen, lambda: stop.requested, shared, member.Progress(place)
                 )
             skipped = trouble.warnings(dataset) if dataset is not None else []
-            written = _record(config, words, started, seen, given, applied, skipped, place)
+            written = _record(config, words, started, seen, given, applied, [*reduced, *skipped], place)
             part = {'record': written, 'exchange': shared.exchange(), 'lost': seen.lost}
             if place is not None and place.folder is not None:
                 member.report(place, part)
@@ -108,6 +110,17 @@ def _serve(config: BenchmarkConfig) -> int:
         )
         parameter_server.serve(config.distribution.resolved(os.environ), settings, screen)
     return 0
+
+
+def _limit_of_a_default_batch(config: BenchmarkConfig, place: member.Place | None) -> int | None:
+    """Bytes that a control group leaves each process of this machine; None for no limit, or a batch that was given.
+
+    Where horovodrun or mpirun started the processes, others may have other limits, and all have the same batch.
+    """
+    limit = memory.cgroup_limit()
+    if limit is None or config.network.batch_size is not None or (place is not None and place.folder is None):
+        return None
+    return limit // (place.neighbours if place else 1)
 
 
 def _record(

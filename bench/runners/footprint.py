@@ -1,0 +1,97 @@
+"""How much memory a training step needs, told by its graph before it runs: for a default batch that a container allows.
+
+A control group's limit ends a process without a word, so a default batch is halved until the estimate is below it. The
+estimate was fitted to the largest resident sets of vgg_16, resnet_v1_50, inception_v3 and others at several batches,
+which it meets within a tenth. Inference is left alone: what it needs most is for copies of the weights, which no batch
+changes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from bench.config import BenchmarkConfig
+from bench.models.registry import Network
+from bench.record import Json
+from bench.runners import step as steps
+
+# TensorFlow itself, oneDNN's generated code, Python.
+_PROGRAM = 600 * 2**20
+# Activations of the largest size that are there at once in the backward pass, besides those that were kept for it.
+_LARGEST_AT_ONCE = 3
+# So far off the estimate may be.
+_MARGIN = 1.1
+# Operations that give another name or shape to their input's memory.
+_SAME_MEMORY = ('Identity', 'Reshape', 'Squeeze', 'StopGradient')
+_NO_ACTIVATION = ('Const', 'ReadVariableOp', 'VarHandleOp')
+_GRADIENTS = 'gradients/'
+
+
+@dataclasses.dataclass(frozen=True)
+class Footprint:
+    """Bytes: what does not depend on the batch, and what an image of it adds."""
+
+    fixed: int
+    per_image: int
+
+    def of(self, batch_size: int) -> int:
+        """What a step needs, with a margin."""
+        return int(_MARGIN * (self.fixed + batch_size * self.per_image))
+
+
+def fitted(config: BenchmarkConfig, network: Network, limit: int | None) -> tuple[BenchmarkConfig, list[Json]]:
+    """The (resolved) run with a default batch that fits, and a warning where it is another than the network's own.
+
+    Args:
+      limit: bytes that a control group allows; None for no limit.
+    """
+    if limit is None or config.step.forward_only or config.data.input_only:
+        return config, []
+    tf.get_logger().setLevel('ERROR')
+    batch = config.network.batch_size or 1
+    needed = measure(steps.benchmark_step(config, network, None, None).graph, config.images_per_step)
+    smaller = batch
+    while smaller > 1 and needed.of(smaller * config.step.num_clones) > limit:
+        smaller //= 2
+    if smaller == batch:
+        return config, []
+    text = (
+        f"{network.name}'s default batch of {batch} needs about {_gib(needed.of(config.images_per_step))} GiB, and the "
+        f'control group allows {_gib(limit)}: {smaller} is taken. To have another, give --batch_size.'
+    )
+    config = dataclasses.replace(config, network=dataclasses.replace(config.network, batch_size=smaller))
+    return config, [{'code': 'batch_reduced', 'text': text}]
+
+
+def measure(graph: tf.Graph, images: int) -> Footprint:
+    """The footprint of a graph of a training step on so many images."""
+    kept: dict[str, Any] = {}
+    for operation in graph.get_operations():
+        if operation.name.startswith(_GRADIENTS):
+            found = [_memory_of(tensor) for tensor in operation.inputs if not tensor.op.name.startswith(_GRADIENTS)]
+            kept.update({tensor.name: tensor for tensor in found if tensor.op.type not in _NO_ACTIVATION})
+    sizes = [_bytes(tensor) for tensor in kept.values()]
+    at_once = _LARGEST_AT_ONCE * max(sizes, default=0)
+    variables = sum(map(_bytes, graph.get_collection(tf.GraphKeys.GLOBAL_VARIABLES)))
+    trained = sum(map(_bytes, graph.get_collection(tf.GraphKeys.TRAINABLE_VARIABLES)))
+    return Footprint(_PROGRAM + variables + trained, (sum(sizes) + at_once) // images)
+
+
+def _memory_of(tensor: Any) -> Any:
+    """The tensor whose memory a tensor has."""
+    while tensor.op.type in _SAME_MEMORY:
+        tensor = tensor.op.inputs[0]
+    return tensor
+
+
+def _bytes(tensor: Any) -> int:
+    """0 where the shape is not known."""
+    return math.prod(tensor.shape.as_list()) * tensor.dtype.size if tensor.shape.is_fully_defined() else 0
+
+
+def _gib(size: int) -> str:
+    return f'{size / 2**30:.1f}'

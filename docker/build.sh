@@ -1,0 +1,125 @@
+#!/bin/bash
+# Builds the images, and checks each by what it says of itself.
+#
+#   docker/build.sh                          darchr/tf-compiled-base and darchr/tf-bench: the stock oneDNN wheel;
+#                                            darchr/tf-compiled-base:mkl and darchr/tf-bench-mkl: Intel's MKL wheel
+#   docker/build.sh path/to/tensorflow.whl   darchr/tf-compiled-base:compiled and darchr/tf-bench:compiled, on that wheel
+#   docker/build.sh --tests                  darchr/tf-bench:tests and darchr/tf-bench-mkl:tests: with pytest
+#
+# Read from the environment:
+#   DOCKER   Docker's client; docker where not given. It needs BuildKit: the buildx plugin, or a client before version 23.
+#   HOROVOD  no: leave Horovod out, whose compilation takes most of the time
+#   BASE     the image to begin with; debian:bookworm-slim where not given
+#   PINS     versions that differ from constraints.txt, for a wheel of another TensorFlow than 2.18
+# What reaches your package registries is used in the build and left out of the images: your pip.conf, PIP_INDEX_URL and
+# its kin, proxies, a bundle of certificates (PIP_CERT, SSL_CERT_FILE, REQUESTS_CA_BUNDLE), APT_CONFIG.
+set -euo pipefail
+# Before the folder changes, on which a relative path depends.
+wheel=$(realpath --canonicalize-missing -- "${1:-.}")
+cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
+
+docker=${DOCKER:-docker}
+base=${BASE:-debian:bookworm-slim}
+secrets=
+
+fail() {
+    printf 'error: %s\n' "$1" >&2
+    exit 1
+}
+
+# copy_first FILE PATH...: the contents of the first path that is a file, or nothing.
+copy_first() {
+    local file=$1 path
+    shift
+    : > "$file"
+    for path; do
+        [[ ! -f $path ]] || { cat "$path" > "$file" && return; }
+    done
+}
+
+check_engine() {
+    command -v "$docker" > /dev/null || fail "There is no $docker here: install Docker, or name its client: DOCKER=/path"
+    "$docker" info > /dev/null 2>&1 || fail "No Docker engine answers $docker info. Start one, or say where: DOCKER_HOST=..."
+    local version
+    version=$("$docker" version --format '{{.Client.Version}}')
+    "$docker" buildx version > /dev/null 2>&1 || [[ ${version%%.*} -lt 23 ]] || fail "$docker $version cannot build with\
+ BuildKit: install its buildx plugin, or name another client: DOCKER=/usr/bin/docker"
+}
+
+# Writes the secrets of the build into a folder that is gone with this script.
+keep_secrets() {
+    secrets=$(mktemp -d)
+    trap 'rm -rf "$secrets"' EXIT
+    local name
+    for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_DEFAULT_TIMEOUT PIP_RETRIES \
+        http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
+        [[ -z ${!name:-} ]] || printf '%s=%q\n' "$name" "${!name}"
+    done > "$secrets/environment"
+    copy_first "$secrets/pip_conf" "${PIP_CONFIG_FILE:-}" ~/.config/pip/pip.conf ~/.pip/pip.conf
+    copy_first "$secrets/certificates" "${PIP_CERT:-}" "${SSL_CERT_FILE:-}" "${REQUESTS_CA_BUNDLE:-}"
+    copy_first "$secrets/apt_conf" "${APT_CONFIG:-}"
+}
+
+# build TARGET STAGE NAME:TAG TITLE TENSORFLOW PINS
+build() {
+    printf 'Building %s (%s).\n' "$3" "$5"
+    # Where a package has a version in both, it is that of PINS.
+    cat "$6" constraints.txt | awk -F== '/==/ && !seen[tolower($1)]++' > build/image/constraints.txt
+    local revision created secret
+    local -a options=()
+    revision=$(git describe --always --dirty --abbrev=40 2>/dev/null || echo unknown)
+    created=$(git log -1 --format=%cI 2>/dev/null || echo unknown)
+    for secret in environment pip_conf certificates apt_conf; do
+        options+=(--secret "id=$secret,src=$secrets/$secret")
+    done
+    DOCKER_BUILDKIT=1 "$docker" build --file docker/Dockerfile --target "$1" --tag "$3" "${options[@]}" \
+        --build-arg "STAGE=$2" --build-arg "IMAGE=$3" --build-arg "TITLE=$4" --build-arg "TENSORFLOW=$5" \
+        --build-arg "BASE=$base" --build-arg "HOROVOD=${HOROVOD:-yes}" --build-arg "VERSION=$version" \
+        --build-arg "REVISION=$revision" --build-arg "CREATED=$created" .
+}
+
+# check NAME:TAG: that TensorFlow computes a convolution in it by oneDNN.
+check() {
+    printf 'Checking %s.\n' "$1"
+    "$docker" run --rm --network none -e TF_ENABLE_ONEDNN_OPTS=1 "$1" run_benchmark.py machine --require=onednn
+}
+
+# pin FILE PACKAGE: 'PACKAGE==VERSION' as the file has it.
+pin() {
+    grep -E "^$2==" "$1"
+}
+
+case ${1-} in
+    '' | --tests) ;;
+    *.whl) [[ -f $wheel ]] || fail "There is no $1." ;;
+    *) fail "$1 is no wheel: give the path of a file that ends in .whl, or nothing." ;;
+esac
+check_engine
+keep_secrets
+version=$(sed -n "s/^__version__ = '\(.*\)'/\1/p" bench/__init__.py)
+rm -rf build/image
+mkdir -p build/image/wheels
+stock=$(pin constraints.txt tensorflow-cpu)
+mkl=$(pin docker/constraints-mkl.txt intel-tensorflow)
+case ${1-} in
+    '')
+        build image base darchr/tf-compiled-base:latest 'TensorFlow and Horovod' "$stock" constraints.txt
+        build image program darchr/tf-bench:latest 'tf-bench' "$stock" constraints.txt
+        build image base darchr/tf-compiled-base:mkl 'TensorFlow with MKL and Horovod' "$mkl" docker/constraints-mkl.txt
+        build image program darchr/tf-bench-mkl:latest 'tf-bench with MKL' "$mkl" docker/constraints-mkl.txt
+        check darchr/tf-bench:latest
+        check darchr/tf-bench-mkl:latest
+        ;;
+    --tests)
+        build tests program darchr/tf-bench:tests 'tests' "$stock" constraints.txt
+        build tests program darchr/tf-bench-mkl:tests 'tests' "$mkl" docker/constraints-mkl.txt
+        ;;
+    *.whl)
+        cp "$wheel" build/image/wheels/
+        wheel=/wheels/$(basename "$wheel")
+        build image base darchr/tf-compiled-base:compiled 'Your TensorFlow and Horovod' "$wheel" "${PINS:-constraints.txt}"
+        build image program darchr/tf-bench:compiled 'tf-bench on your TensorFlow' "$wheel" "${PINS:-constraints.txt}"
+        check darchr/tf-bench:compiled
+        ;;
+esac
+"$docker" image ls --filter 'reference=darchr/tf-*' --format 'table {{.Repository}}\t{{.Tag}}\t{{.Size}}'

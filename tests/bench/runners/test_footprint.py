@@ -1,0 +1,65 @@
+"""The estimate of a step's memory against what real runs used, and what a limit makes of a default batch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from bench import flags
+from bench.config import BenchmarkConfig
+from bench.models import registry
+from bench.runners import footprint
+from bench.runners import step as steps
+
+MIB = 2**20
+
+
+def resolved(*words: str) -> tuple[BenchmarkConfig, registry.Network]:
+    config, problems = flags.parse(BenchmarkConfig, words, '')
+    assert problems == []
+    network = registry.get(config.network.model)
+    return config.resolved(network, None, 2), network
+
+
+# Largest resident sets, in MiB, of two training steps in float32 on two cores with AVX512-BF16.
+@pytest.mark.parametrize(
+    ('model', 'batch', 'seen'),
+    [('vgg_16', 1, 1741), ('vgg_16', 4, 1921), ('resnet_v1_50', 4, 1114), ('resnet_v1_50', 16, 2026)],
+)
+def test_the_estimate_is_what_a_real_run_needed(model: str, batch: int, seen: int) -> None:
+    config, network = resolved(f'--model={model}', f'--batch_size={batch}')
+    found = footprint.measure(steps.benchmark_step(config, network, None, None).graph, batch)
+    assert found.fixed + batch * found.per_image == pytest.approx(seen * MIB, rel=0.1)
+
+
+def test_variables_of_the_optimizer_count() -> None:
+    words = ('--model=lenet', '--batch_size=8')
+    sizes = []
+    for more in ('--optimizer=sgd', '--optimizer=adam'):
+        config, network = resolved(*words, more)
+        sizes.append(footprint.measure(steps.benchmark_step(config, network, None, None).graph, 8).fixed)
+    weights = 4 * (network.parameters or 0)
+    assert sizes[1] - sizes[0] == pytest.approx(2 * weights, rel=0.01)
+
+
+def test_a_limit_halves_the_default_batch_until_it_fits_and_says_so() -> None:
+    config, network = resolved('--model=lenet')
+    default = config.network.batch_size or 0
+    found = footprint.measure(steps.benchmark_step(config, network, None, None).graph, default)
+    fitted, (warning,) = footprint.fitted(config, network, found.of(default // 4))
+    assert fitted.network.batch_size == default // 4
+    assert dataclasses.replace(fitted, network=config.network) == config
+    assert warning['code'] == 'batch_reduced'
+    assert f': {default // 4} is taken' in warning['text']
+
+
+def test_a_limit_that_nothing_fits_leaves_a_batch_of_one() -> None:
+    config, network = resolved('--model=lenet')
+    assert footprint.fitted(config, network, 100 * MIB)[0].network.batch_size == 1
+
+
+@pytest.mark.parametrize(('words', 'limit'), [((), None), ((), 2**40), (('--forward_only',), 100 * MIB)])
+def test_a_batch_that_fits_stays_and_so_does_that_of_inference(words: tuple[str, ...], limit: int | None) -> None:
+    config, network = resolved('--model=lenet', *words)
+    assert footprint.fitted(config, network, limit) == (config, [])

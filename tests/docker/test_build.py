@@ -1,0 +1,267 @@
+"""docker/build.sh and docker/compile with a Docker client, curl, git and Bazel that only write down their calls."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SECRET = 'name:pass word$x@registry.example'
+
+CLIENT = """#!{python} -IS
+import pathlib, sys
+words, here = sys.argv[1:], pathlib.Path({here!r})
+with open(here / 'calls', 'a') as calls:
+    print(*words, sep='\\t', file=calls)
+for word in words:
+    if word.startswith('id='):
+        name, path = (part.partition('=')[2] for part in word.split(','))
+        (here / name).write_bytes(pathlib.Path(path).read_bytes())
+        (here / 'folder').write_text(str(pathlib.Path(path).parent))
+if words[:1] == ['version']:
+    print({version!r})
+sys.exit(1 if words[:2] == ['buildx', 'version'] and not {buildx} or words[:1] == ['info'] and not {engine} else 0)
+"""
+
+
+class Clone:
+    """The files that build.sh needs, and a client that only pretends."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = folder / 'clone'
+        for name in ('docker', 'bench/__init__.py', 'constraints.txt'):
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, self.root / name)
+        self.client()
+
+    def client(self, version: str = '20.10.24', *, buildx: bool = False, engine: bool = True) -> None:
+        path = self.folder / 'client'
+        path.write_text(
+            CLIENT.format(python=sys.executable, here=str(self.folder), version=version, buildx=buildx, engine=engine)
+        )
+        path.chmod(0o755)
+
+    def build(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        given = {'PATH': os.environ['PATH'], 'HOME': str(self.folder), 'DOCKER': str(self.folder / 'client')}
+        return subprocess.run(
+            [self.root / 'docker' / 'build.sh', *words],
+            env={**given, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    def builds(self) -> list[list[str]]:
+        path = self.folder / 'calls'
+        calls = path.read_text().splitlines() if path.exists() else []
+        return [call.split('\t') for call in calls if call.startswith('build\t')]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    return Clone(tmp_path)
+
+
+def argument(call: list[str], name: str) -> str:
+    """The value of a build argument."""
+    (value,) = [word.partition('=')[2] for word in call if word.startswith(f'{name}=')]
+    return value
+
+
+def test_what_reaches_a_registry_is_a_secret_of_the_build_and_gone_afterwards(clone: Clone) -> None:
+    (clone.folder / 'pip.conf').write_text(f'[global]\ntimeout = 7 # {SECRET}\n')
+    (clone.folder / 'authority.pem').write_text('a certificate')
+    done = clone.build(
+        PIP_INDEX_URL=f'https://{SECRET}/',
+        PIP_CONFIG_FILE=str(clone.folder / 'pip.conf'),
+        SSL_CERT_FILE=str(clone.folder / 'authority.pem'),
+        PIP_TARGET='/elsewhere',
+    )
+    assert done.returncode == 0, done.stderr
+    assert SECRET not in done.stdout + done.stderr + (clone.folder / 'calls').read_text()
+    sourced = subprocess.run(
+        ['bash', '-c', '. ./environment && printf %s "$PIP_INDEX_URL" && echo " ${PIP_TARGET-none}"'],
+        cwd=clone.folder,
+        env={'PATH': os.environ['PATH']},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert sourced.stdout == f'https://{SECRET}/ none\n'
+    assert SECRET in (clone.folder / 'pip_conf').read_text()
+    assert (clone.folder / 'certificates').read_text() == 'a certificate'
+    assert (clone.folder / 'apt_conf').read_text() == ''
+    assert not Path((clone.folder / 'folder').read_text()).exists()
+
+
+def test_a_build_that_fails_fails_and_leaves_no_secret_behind(clone: Clone) -> None:
+    client = clone.folder / 'client'
+    client.write_text(client.read_text().replace('sys.exit(1 if', "sys.exit(1 if words[:1] == ['build'] or"))
+    done = clone.build(PIP_INDEX_URL=f'https://{SECRET}/')
+    assert done.returncode == 1
+    assert len(clone.builds()) == 1
+    assert not Path((clone.folder / 'folder').read_text()).exists()
+
+
+def test_without_a_wheel_the_images_are_made_of_the_pinned_ones(clone: Clone) -> None:
+    assert clone.build().returncode == 0
+    made = {argument(call, 'IMAGE'): (argument(call, 'TENSORFLOW'), argument(call, 'STAGE')) for call in clone.builds()}
+    assert made == {
+        'darchr/tf-compiled-base:latest': ('tensorflow-cpu==2.18.1', 'base'),
+        'darchr/tf-bench:latest': ('tensorflow-cpu==2.18.1', 'program'),
+        'darchr/tf-compiled-base:mkl': ('intel-tensorflow==2.14.0', 'base'),
+        'darchr/tf-bench-mkl:latest': ('intel-tensorflow==2.14.0', 'program'),
+    }
+
+
+def test_a_users_wheel_is_what_the_images_are_made_of(clone: Clone) -> None:
+    wheel = clone.folder / 'tensorflow_cpu-2.18.1-cp311-cp311-linux_x86_64.whl'
+    wheel.write_bytes(b'a wheel')
+    done = clone.build(str(wheel))
+    assert done.returncode == 0, done.stderr
+    assert {argument(call, 'TENSORFLOW') for call in clone.builds()} == {f'/wheels/{wheel.name}'}
+    assert {argument(call, 'IMAGE') for call in clone.builds()} == {
+        'darchr/tf-compiled-base:compiled',
+        'darchr/tf-bench:compiled',
+    }
+    assert [path.name for path in (clone.root / 'build/image/wheels').iterdir()] == [wheel.name]
+
+
+def test_a_users_wheel_may_lie_where_the_user_is(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    (clone.folder / 'own.whl').write_bytes(b'a wheel')
+    monkeypatch.chdir(clone.folder)
+    assert clone.build('own.whl').returncode == 0
+
+
+@pytest.mark.parametrize(
+    ('words', 'told'),
+    [(['missing.whl'], 'no missing.whl'), (['vgg_16'], 'vgg_16 is no wheel')],
+    ids=['missing', 'word'],
+)
+def test_what_is_no_wheel_is_refused_before_anything_is_built(clone: Clone, words: list[str], told: str) -> None:
+    done = clone.build(*words)
+    assert done.returncode != 0
+    assert told in done.stderr
+    assert clone.builds() == []
+
+
+@pytest.mark.parametrize(
+    ('version', 'buildx', 'works'), [('20.10.24', False, True), ('28.2.2', False, False), ('28.2.2', True, True)]
+)
+def test_a_client_that_has_no_buildkit_is_told_what_to_install(
+    clone: Clone, version: str, buildx: bool, works: bool
+) -> None:
+    clone.client(version, buildx=buildx)
+    done = clone.build()
+    assert (done.returncode == 0) == works
+    assert works or 'buildx' in done.stderr
+
+
+def test_no_engine_and_no_client_are_told_in_a_sentence(clone: Clone) -> None:
+    clone.client(engine=False)
+    for client, told in (('client', 'No Docker engine answers'), ('nothing', 'There is no')):
+        done = clone.build(DOCKER=str(clone.folder / client))
+        assert done.returncode == 1
+        assert told in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+STAND_IN = """#!/bin/sh
+printf '%s' "$(basename "$0")" >> {calls}
+printf '\\t%s' "$@" >> {calls}
+printf '\\n' >> {calls}
+case $(basename "$0") in
+    git) for folder; do :; done; mkdir -p "$folder"; printf '#!/bin/sh\\nenv > env\\n' > "$folder/configure"
+         chmod +x "$folder/configure" ;;
+    bazel) mkdir -p bazel-bin/tensorflow/tools/pip_package/wheel_house
+           : > bazel-bin/tensorflow/tools/pip_package/wheel_house/tensorflow_cpu-2.18.1-cp311-cp311-linux_x86_64.whl ;;
+esac
+"""
+
+
+def compile_tensorflow(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs compile.sh with programs that only write down what they were called with."""
+    bin_folder = folder / 'bin'
+    bin_folder.mkdir()
+    for name in ('curl', 'git', 'sha256sum', 'install', 'bazel'):
+        (bin_folder / name).write_text(STAND_IN.format(calls=folder / 'calls'))
+        (bin_folder / name).chmod(0o755)
+    return subprocess.run(
+        ['bash', ROOT / 'docker/compile/compile.sh', *words],
+        env={'PATH': f'{bin_folder}:{os.environ["PATH"]}', **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        timeout=60,
+    )
+
+
+def test_the_steps_of_the_compilation_lead_to_a_wheel(tmp_path: Path) -> None:
+    done = compile_tensorflow(tmp_path, str(tmp_path / 'sources'), str(tmp_path / 'wheels'), INSTRUCTION_SET='avx512')
+    assert done.returncode == 0, done.stderr
+    assert [path.suffix for path in (tmp_path / 'wheels').iterdir()] == ['.whl']
+    calls = (tmp_path / 'calls').read_text().splitlines()
+    assert [call.split('\t')[0] for call in calls] == ['curl', 'sha256sum', 'install', 'git', 'bazel']
+    assert {'--config=mkl', '--config=opt', '//tensorflow/tools/pip_package:wheel'} <= set(calls[-1].split('\t'))
+    environment = (tmp_path / 'sources' / 'env').read_text()
+    assert 'CC_OPT_FLAGS=-march=cascadelake' in environment
+    assert 'TF_NEED_CUDA=0' in environment
+
+
+def test_a_dry_run_of_the_compilation_calls_nothing(tmp_path: Path) -> None:
+    done = compile_tensorflow(tmp_path, '--dry-run', 'sources', 'wheels')
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / 'calls').exists()
+    assert 'bazel' in done.stdout
+
+
+@pytest.mark.parametrize('name', ['avx2', 'avx512', 'avx512_bf16', 'amx', 'native'])
+def test_the_compiler_knows_the_processor_of_every_instruction_set(tmp_path: Path, name: str) -> None:
+    if not shutil.which('gcc'):
+        pytest.skip('no gcc here')
+    printed = compile_tensorflow(tmp_path, '--dry-run', 'sources', 'wheels', INSTRUCTION_SET=name).stdout
+    (march,) = re.findall(r'-march=[\w-]+', printed)
+    macros = subprocess.run(
+        ['gcc', march, '-dM', '-E', '-x', 'c', '/dev/null'], capture_output=True, text=True, check=True
+    ).stdout
+    wanted = {'avx2': '__AVX2__', 'avx512': '__AVX512VNNI__', 'avx512_bf16': '__AVX512BF16__', 'amx': '__AMX_BF16__'}
+    assert name == 'native' or f'#define {wanted[name]} 1' in macros
+
+
+def test_an_instruction_set_below_avx2_is_refused(tmp_path: Path) -> None:
+    done = compile_tensorflow(tmp_path, 'sources', 'wheels', INSTRUCTION_SET='sse4_1')
+    assert done.returncode == 2
+    assert 'avx2, avx512' in done.stderr
+    assert not (tmp_path / 'calls').exists()
+
+
+def test_the_compose_files_commands_are_those_of_its_comments() -> None:
+    text = (ROOT / 'docker/compose.yaml').read_text()
+    told = set(re.findall(r'--profile ([\w-]+)', text))
+    assert told == set(re.findall(r'profiles: \[([\w-]+)\]', text))
+
+
+SCRIPTS = ['docker/build.sh', 'docker/entrypoint', 'docker/with_secrets', '.ci/run', 'tools/setup_venv.sh']
+LINTED = {
+    'shellcheck': [*SCRIPTS, 'docker/compile/build.sh', 'docker/compile/compile.sh'],
+    'hadolint': ['docker/Dockerfile', 'docker/compile/Dockerfile'],
+}
+
+
+@pytest.mark.parametrize('linter', LINTED)
+def test_linters_of_scripts_and_build_files_find_nothing(linter: str) -> None:
+    path = shutil.which(linter, path=f'{Path(sys.executable).parent}:{os.environ["PATH"]}')
+    if path is None:
+        pytest.skip(f'{linter} has no package for this machine')
+    done = subprocess.run([path, *LINTED[linter]], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,128 @@
+"""What the images hold, and what they must not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from engine import BASE_IMAGE, IMAGE, MKL_IMAGE, ROOT, Engine
+
+pytestmark = pytest.mark.container
+
+IMAGES = [BASE_IMAGE, f'{BASE_IMAGE}:mkl', IMAGE, MKL_IMAGE]
+COMPILERS = 'as c++ c99 cc clang clang++ cmake cpp f95 g++ gcc gfortran ld make rustc'
+
+
+@pytest.mark.parametrize('image', IMAGES)
+def test_no_compiler_is_left(engine: Engine, image: str) -> None:
+    assert engine.shell(f'for name in {COMPILERS}; do command -v $name || true; done', image) == ''
+    named = engine.shell(r'find / -xdev \( -name cc1 -o -name cc1plus -o -name "collect2" -o -name "*.o" \)', image)
+    assert named == ''
+
+
+@pytest.mark.parametrize('image', IMAGES)
+def test_no_cache_is_left(engine: Engine, image: str) -> None:
+    found = engine.shell(
+        'find /root/.cache /tmp /var/tmp /var/cache/apt /var/lib/apt/lists -type f 2>/dev/null || true', image
+    )
+    assert found == ''
+
+
+@pytest.mark.parametrize('image', IMAGES)
+def test_no_secret_of_the_build_is_left(engine: Engine, image: str) -> None:
+    assert engine.shell('ls -A /run/secrets 2>/dev/null || true', image) == ''
+    base = set(engine.shell('find / -xdev -name pip.conf', 'debian:bookworm-slim').split())
+    assert set(engine.shell('find / -xdev -name pip.conf', image).split()) <= base
+    told = engine('history', '--no-trunc', '--format', '{{.CreatedBy}}', image).stdout
+    told += json.dumps(engine.inspect(image)['Config'])
+    for word in ('INDEX_URL', 'TRUSTED_HOST', 'proxy', '://', 'PIP_'):
+        assert word not in told, word
+    assert engine.shell('find / -xdev -path "/etc/ssh/ssh_host*" -o -xdev -name "id_rsa*"', image) == ''
+
+
+@pytest.mark.parametrize('image', IMAGES)
+def test_labels_and_environment_tell_what_the_image_is(engine: Engine, image: str) -> None:
+    name = image if ':' in image else f'{image}:latest'
+    config = engine.inspect(image)['Config']
+    labels = {key.removeprefix('org.opencontainers.image.'): value for key, value in config['Labels'].items()}
+    assert labels['ref.name'] == name
+    assert labels['version'] == '0.1.0'
+    assert labels['base.name'] == 'debian:bookworm-slim'
+    assert {'title', 'description', 'revision', 'created'} <= set(labels)
+    assert f'TF_BENCH_IMAGE={name}' in config['Env']
+    assert set(config['Volumes']) == {'/data', '/results'}
+
+
+@pytest.mark.parametrize('image', IMAGES)
+def test_the_lists_of_contents_are_complete_and_true(engine: Engine, image: str) -> None:
+    listed = json.loads(engine.shell('cat /usr/share/tf-bench/python.cdx.json', image))
+    assert listed['bomFormat'] == 'CycloneDX'
+    pip = engine.shell('/opt/venv/bin/python -m pip list --format=json --disable-pip-version-check', image)
+    installed = {(package['name'].lower(), package['version']) for package in json.loads(pip)}
+    assert {(part['name'].lower(), part['version']) for part in listed['components']} == installed
+    debian = engine.shell('cat /usr/share/tf-bench/debian.tsv', image)
+    assert {tuple(line.split('\t')[:2]) for line in debian.splitlines()} == {
+        tuple(line.split('\t'))
+        for line in engine.shell("dpkg-query -W -f '${Package}\\t${Version}\\n'", image).splitlines()
+    }
+    assert any(line.startswith('gosu\t') for line in debian.splitlines())
+
+
+@pytest.mark.parametrize('image', IMAGES)
+def test_every_python_package_is_pinned_and_has_what_it_requires(engine: Engine, image: str) -> None:
+    constraints = engine.shell('cat /usr/share/tf-bench/constraints.txt', image)
+    pinned = {line.lower().replace('_', '-') for line in constraints.splitlines()}
+    freeze = engine.shell('/opt/venv/bin/python -m pip freeze --all --disable-pip-version-check', image)
+    loose = {line.lower().replace('_', '-') for line in freeze.splitlines() if not line.startswith('tf-bench')} - pinned
+    assert loose == set()
+    broken = engine.run(
+        ['--entrypoint', 'python'], ['-m', 'pip', 'check', '--disable-pip-version-check'], image, check=False
+    ).stdout.splitlines()
+    # tf_keras asks for the package `tensorflow`, and tf-bench for tensorflow-cpu, whose parts here another one brings.
+    broken = [line for line in broken if 'requires tensorflow' not in line and not line.startswith('No broken')]
+    assert broken == []
+
+
+@pytest.mark.parametrize('image', [IMAGE, MKL_IMAGE])
+def test_the_health_check_passes_and_is_quick(engine: Engine, image: str) -> None:
+    check = engine.inspect(image)['Config']['Healthcheck']['Test']
+    assert check[0] == 'CMD'
+    engine.run([], check[1:], image)
+    loaded = engine.shell(
+        "python -X importtime $(command -v run_benchmark.py) machine --require=avx 2>&1 | grep -c 'tensorflow' || true",
+        image,
+    )
+    assert loaded.strip() == '0'  # what computes nothing disturbs no measurement
+
+
+def test_the_program_is_the_one_of_this_folder(engine: Engine) -> None:
+    assert engine.run(['-v', f'{ROOT}:/src:ro'], ['sh', '-c', _COMPARE]).stdout == ''
+
+
+_COMPARE = """
+cd /src && for file in $(find bench analysis -name '*.py' -o -name '*.json'); do
+    cmp $file /opt/venv/lib/python3.11/site-packages/$file || true
+done
+"""
+
+
+@pytest.mark.parametrize('image', IMAGES)
+def test_horovod_talks_gloo_and_mpi_with_this_tensorflow(engine: Engine, image: str) -> None:
+    code = 'import horovod.tensorflow as hvd; hvd.init(); print(hvd.gloo_built(), hvd.mpi_built(), hvd.size())'
+    done = engine.run([], ['horovodrun', '-np', '2', '-H', 'localhost:2', '--gloo', 'python', '-c', code], image)
+    assert done.stdout.count('True 2') == 2 or done.stdout.count('True True 2') == 2
+    assert engine.run([], ['mpirun', '-np', '2', 'python', '-c', code], image).stdout.count('True True 2') == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('image', [IMAGE, MKL_IMAGE])
+def test_the_programs_own_tests_pass_in_the_image(engine: Engine, image: str) -> None:
+    """`docker/build.sh --tests` makes the images with pytest."""
+    words = ['python', '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-n', 'auto', '--maxprocesses=4']
+    chosen = ['--dist=loadfile', '-m', 'not slow and not container', 'tests/bench', 'tests/analysis']
+    done = engine(
+        *engine.run_words(['-v', f'{ROOT}:/src:ro', '-w', '/src'], [*words, *chosen], f'{image}:tests'),
+        timeout=2400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]

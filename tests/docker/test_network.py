@@ -1,0 +1,136 @@
+"""Jobs of several containers on a bridge network: Horovod's ranks over ssh, and parameter servers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from engine import IMAGE, MKL_IMAGE, ROOT, Engine, the_record
+
+pytestmark = pytest.mark.container
+
+LENET = ['run_benchmark.py', '--model=lenet', '--batch_size=8', '--num_warmup_batches=1', '--num_batches=5']
+KEYS = "ssh-keygen -q -t ed25519 -N '' -f /ssh/id_rsa && cp /ssh/id_rsa.pub /ssh/authorized_keys"
+
+
+@pytest.fixture
+def network(engine: Engine) -> Iterator[str]:
+    """A bridge network, gone after the test with all that is on it."""
+    name = f'{engine.name}-network'
+    engine('network', 'create', name)
+    yield name
+    engine.clean()
+    engine('network', 'rm', name)
+
+
+@pytest.fixture
+def keys(engine: Engine) -> Iterator[str]:
+    """A volume with the key of a job."""
+    name = f'{engine.name}-keys'
+    engine('volume', 'create', name)
+    engine.run(['-v', f'{name}:/ssh'], ['sh', '-c', KEYS])
+    yield name
+    engine.clean()
+    engine('volume', 'rm', name)
+
+
+@pytest.mark.parametrize('image', [IMAGE, MKL_IMAGE])
+@pytest.mark.parametrize('starter', ['mpirun', 'horovodrun --gloo'])
+def test_horovods_ranks_in_two_containers_make_one_record(
+    engine: Engine, network: str, keys: str, tmp_path: Path, image: str, starter: str
+) -> None:
+    common = ['--network', network, '-v', f'{keys}:/ssh:ro']
+    with engine.start([*common, '--name', f'{engine.name}-rank1', '--hostname', 'rank1'], ['sshd'], image) as other:
+        hosts = ['-np', '2', '-H', f'localhost:1,{engine.name}-rank1:1']
+        words = [*starter.split(), *hosts, *LENET, '--variable_update=horovod']
+        out = tmp_path / 'out'
+        done = engine.run([*common, '-e', 'LOCAL_USER_ID=9001', '-v', f'{out}:/results'], words, image, check=False)
+        engine('kill', f'{engine.name}-rank1')
+        other.wait(60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = the_record(out)
+    assert len(record['workers']) == 2
+    assert len({worker['host'] for worker in record['workers']}) == 2
+    assert record['images_per_step'] == 16
+
+
+def test_ssh_opens_to_the_jobs_key_alone(engine: Engine, network: str, keys: str) -> None:
+    name = f'{engine.name}-server'
+    common = ['--network', network]
+    with engine.start([*common, '--name', name, '-v', f'{keys}:/ssh:ro'], ['sshd']) as server:
+        words = ['ssh', name, 'echo $0 in $PATH; id -u']
+        trusted = engine.run([*common, '-v', f'{keys}:/ssh:ro'], words)
+        stranger = engine.run(common, ['sh', '-c', f'{KEYS} && ssh {name} id'], check=False)
+        engine('kill', name)
+        server.wait(60)
+    assert '/opt/venv/bin:' in trusted.stdout
+    assert trusted.stdout.splitlines()[-1] == '9001'
+    assert stranger.returncode == 255
+    assert 'Permission denied' in stranger.stderr
+
+
+def test_parameter_servers_and_workers_in_three_containers_make_one_record(
+    engine: Engine, network: str, tmp_path: Path
+) -> None:
+    out = tmp_path / 'out'
+    engine.own(out, 1234)
+    names = {job: f'{engine.name}-{job}' for job in ('ps0', 'worker0', 'worker1')}
+    hosts = [
+        f'--ps_hosts={names["ps0"]}:5000',
+        f'--worker_hosts={names["worker0"]}:5000,{names["worker1"]}:5000',
+    ]
+    started = []
+    # The workers first: they wait for a server that is not there yet.
+    for job in ('worker1', 'worker0', 'ps0'):
+        words = [*LENET, '--variable_update=parameter_server', f'--job_name={job[:-1]}', f'--task_index={job[-1]}']
+        options = ['--network', network, '--name', names[job], '-e', 'LOCAL_USER_ID=1234', '-v', f'{out}:/results']
+        started.append(engine.start(options, [*words, *hosts]))
+    printed = [process.communicate(timeout=240)[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], '\n'.join(printed)
+    record = the_record(out)
+    assert len(record['workers']) == 2
+    assert len({worker['host'] for worker in record['workers']}) == 2
+
+
+def compose() -> list[str] | None:
+    """Docker's compose in either of its forms."""
+    client = os.environ.get('DOCKER', 'docker')
+    if subprocess.run([client, 'compose', 'version'], capture_output=True, check=False).returncode == 0:
+        return [client, 'compose']
+    found = shutil.which('docker-compose')
+    return [found] if found else None
+
+
+@pytest.mark.parametrize(
+    ('profile', 'more'), [('parameter-server', []), ('horovod', ['--exit-code-from', 'rank0'])], ids=['ps', 'horovod']
+)
+def test_the_compose_file_does_what_its_first_lines_say(
+    engine: Engine, tmp_path: Path, profile: str, more: list[str]
+) -> None:
+    words = compose()
+    if words is None:
+        pytest.skip('there is no docker compose')
+    out = tmp_path / 'out'
+    engine.own(out, 1234)
+    words += ['-p', engine.name, '-f', 'docker/compose.yaml', '--profile', profile]
+    small = {'MODEL': 'lenet', 'BATCH_SIZE': '8', 'NUM_BATCHES': '5', 'RESULTS': str(out), 'LOCAL_USER_ID': '1234'}
+    try:
+        done = subprocess.run(
+            [*words, 'up', '--abort-on-container-exit', *more],
+            env={**os.environ, **small},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+    finally:
+        subprocess.run([*words, 'down', '--volumes'], env={**os.environ, **small}, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = the_record(out)
+    assert len(record['workers']) == 2
+    assert next(out.glob('*.json')).stat().st_uid == 1234
