@@ -60,11 +60,9 @@ keep_secrets() {
     copy_first "$secrets/apt_conf" "${APT_CONFIG:-}"
 }
 
-# build TARGET STAGE NAME:TAG TITLE TENSORFLOW PINS
+# build TARGET NAME:TAG TITLE [--build-arg NAME=VALUE]...
 build() {
-    printf 'Building %s (%s).\n' "$3" "$5"
-    # Where a package has a version in both, it is that of PINS.
-    cat "$6" constraints.txt | awk -F== '/==/ && !seen[tolower($1)]++' > build/image/constraints.txt
+    printf 'Building %s.\n' "$2"
     local revision created secret
     local -a options=()
     revision=$(git describe --always --dirty --abbrev=40 2>/dev/null || echo unknown)
@@ -72,16 +70,29 @@ build() {
     for secret in environment pip_conf certificates apt_conf; do
         options+=(--secret "id=$secret,src=$secrets/$secret")
     done
-    DOCKER_BUILDKIT=1 "$docker" build --file docker/Dockerfile --target "$1" --tag "$3" "${options[@]}" \
-        --build-arg "STAGE=$2" --build-arg "IMAGE=$3" --build-arg "TITLE=$4" --build-arg "TENSORFLOW=$5" \
-        --build-arg "BASE=$base" --build-arg "HOROVOD=${HOROVOD:-yes}" --build-arg "VERSION=$version" \
-        --build-arg "REVISION=$revision" --build-arg "CREATED=$created" .
+    DOCKER_BUILDKIT=1 "$docker" build --file docker/Dockerfile --target "$1" --tag "$2" "${options[@]}" \
+        --build-arg "IMAGE=$2" --build-arg "TITLE=$3" --build-arg "BASE=$base" --build-arg "VERSION=$version" \
+        --build-arg "REVISION=$revision" --build-arg "CREATED=$created" "${@:4}" .
 }
 
-# check NAME:TAG: that TensorFlow computes a convolution in it by oneDNN.
-check() {
+# build_base TAG TENSORFLOW PINS: darchr/tf-compiled-base:TAG
+build_base() {
+    # Where a package has a version in both, it is that of PINS.
+    cat "$3" constraints.txt | awk -F== '/==/ && !seen[tolower($1)]++' > build/image/constraints.txt
+    build image "darchr/tf-compiled-base:$1" 'TensorFlow and Horovod' --build-arg STAGE=base --build-arg "TENSORFLOW=$2" \
+        --build-arg "HOROVOD=${HOROVOD:-yes}"
+}
+
+# build_program NAME:TAG TAG_OF_BASE: the program on that base; it says of itself that TensorFlow computes with oneDNN.
+build_program() {
+    build image "$1" tf-bench --build-arg STAGE=program --build-arg "COMPILED=darchr/tf-compiled-base:$2"
     printf 'Checking %s.\n' "$1"
     "$docker" run --rm --network none -e TF_ENABLE_ONEDNN_OPTS=1 "$1" run_benchmark.py machine --require=onednn
+}
+
+# build_tests NAME TAG_OF_BASE
+build_tests() {
+    build tests "$1:tests" 'tests of tf-bench' --build-arg "COMPILED=darchr/tf-compiled-base:$2"
 }
 
 # pin FILE PACKAGE: 'PACKAGE==VERSION' as the file has it.
@@ -103,23 +114,19 @@ stock=$(pin constraints.txt tensorflow-cpu)
 mkl=$(pin docker/constraints-mkl.txt intel-tensorflow)
 case ${1-} in
     '')
-        build image base darchr/tf-compiled-base:latest 'TensorFlow and Horovod' "$stock" constraints.txt
-        build image program darchr/tf-bench:latest 'tf-bench' "$stock" constraints.txt
-        build image base darchr/tf-compiled-base:mkl 'TensorFlow with MKL and Horovod' "$mkl" docker/constraints-mkl.txt
-        build image program darchr/tf-bench-mkl:latest 'tf-bench with MKL' "$mkl" docker/constraints-mkl.txt
-        check darchr/tf-bench:latest
-        check darchr/tf-bench-mkl:latest
+        build_base latest "$stock" constraints.txt
+        build_program darchr/tf-bench:latest latest
+        build_base mkl "$mkl" docker/constraints-mkl.txt
+        build_program darchr/tf-bench-mkl:latest mkl
         ;;
     --tests)
-        build tests program darchr/tf-bench:tests 'tests' "$stock" constraints.txt
-        build tests program darchr/tf-bench-mkl:tests 'tests' "$mkl" docker/constraints-mkl.txt
+        build_tests darchr/tf-bench latest
+        build_tests darchr/tf-bench-mkl mkl
         ;;
     *.whl)
         cp "$wheel" build/image/wheels/
-        wheel=/wheels/$(basename "$wheel")
-        build image base darchr/tf-compiled-base:compiled 'Your TensorFlow and Horovod' "$wheel" "${PINS:-constraints.txt}"
-        build image program darchr/tf-bench:compiled 'tf-bench on your TensorFlow' "$wheel" "${PINS:-constraints.txt}"
-        check darchr/tf-bench:compiled
+        build_base compiled "/wheels/$(basename "$wheel")" "${PINS:-constraints.txt}"
+        build_program darchr/tf-bench:compiled compiled
         ;;
 esac
 "$docker" image ls --filter 'reference=darchr/tf-*' --format 'table {{.Repository}}\t{{.Tag}}\t{{.Size}}'
