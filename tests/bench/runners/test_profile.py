@@ -160,8 +160,7 @@ def test_traced_training_has_three_times_as_many_but_for_the_images(precision: s
 
 @pytest.mark.slow
 @pytest.mark.parametrize('forward_only', [False, True])
-@pytest.mark.parametrize('data_format', LAYOUTS)
-@pytest.mark.parametrize('precision', PRECISIONS)
+@pytest.mark.parametrize(('precision', 'data_format'), {('fp32', 'NHWC'): 0, (PRECISIONS[-1], LAYOUTS[-1]): 0})
 @pytest.mark.parametrize(('name', 'size', 'first'), LARGE)
 def test_operations_of_large_networks_add_up(
     name: str, size: int, first: str, precision: str, data_format: str, forward_only: bool
