@@ -22,6 +22,8 @@ Profile = dict[str, Any]
 _ROWS = 10
 # Of the step: what loses less is in no table.
 _LEAST = 0.0005
+# Of the step: what takes less is a point that nobody needs.
+_LEAST_SHOWN = 0.00002
 _NUMBERED = 10
 _NAME = 41
 _OTHER = 'other'
@@ -95,10 +97,12 @@ def plot(profile: Profile, path: Path) -> None:
 
     A circle's area is the operation's share of the step. Those that lose most are numbered, and named at the side.
     """
-    shown = [operation for operation in profile['operations'] if operation['operations'] and operation['seconds'] > 0]
+    seconds = totals(profile)['seconds']
+    least = _LEAST_SHOWN * seconds
+    shown = [each for each in profile['operations'] if each['operations'] and each['seconds'] > least]
     figure, (panel, names) = plt.subplots(1, 2, figsize=(13, 6.2), width_ratios=(2, 1), layout='constrained')
     _draw_roofline(panel, profile, shown)
-    _draw_operations(panel, shown, totals(profile)['seconds'])
+    _draw_operations(panel, shown, seconds)
     _draw_names(panel, names, shown[:_NUMBERED])
     figure.suptitle(f'{profile["run"]["title"]}: {profile["run"]["machine"]}', fontsize=11)
     figure.savefig(path, dpi=110)
@@ -107,13 +111,15 @@ def plot(profile: Profile, path: Path) -> None:
 
 def _draw_roofline(panel: Any, profile: Profile, shown: Sequence[Profile]) -> None:
     bandwidth, intensities = profile['memory_gb_per_second'], list(map(_intensity, shown))
-    left, right = min([0.05, *intensities]) / 2, 2 * max([100.0, *intensities])
+    left, right = min([0.02, *intensities]) / 1.5, 2 * max([100.0, *intensities])
     for (precision, peak), style in zip(profile['peak_gflops'].items(), ('-', '--'), strict=False):
-        panel.plot([left, peak / bandwidth, right], [left * bandwidth, peak, peak], style, color='black', zorder=1)
-        panel.text(right, 1.04 * peak, f'{peak:.0f} GFLOP/s in {precision}', ha='right', va='bottom', fontsize=9)
-    panel.text(left, 2.2 * left * bandwidth, f'{bandwidth:.1f} GB/s', ha='left', va='bottom', fontsize=9)
+        ridge = peak / bandwidth
+        panel.plot([left, ridge, right], [left * bandwidth, peak, peak], style, color='black', zorder=1)
+        panel.text(0.9 * ridge, 1.1 * peak, f'{peak:.0f} GFLOP/s in {precision}', ha='right', va='bottom', fontsize=9)
+    panel.text(1.3 * left, 4 * left * bandwidth, f'{bandwidth:.1f} GB/s', ha='left', va='bottom', fontsize=9)
     panel.set(xscale='log', yscale='log', xlim=(left, right))
-    panel.set_ylim(left * bandwidth / 4, 2.5 * max(*profile['peak_gflops'].values(), *map(_gflops, shown)))
+    speeds = list(map(_gflops, shown))
+    panel.set_ylim(min(left * bandwidth, *speeds) / 2, 2.5 * max(*profile['peak_gflops'].values(), *speeds))
     panel.set_xlabel('floating-point operations a byte')
     panel.set_ylabel('GFLOP/s')
     panel.grid(alpha=0.25)
