@@ -150,9 +150,11 @@ def busiest(
             used[pid] = _total(process) - (_total(earlier) if earlier and earlier.name == process.name else 0.0)
     # A parent is told all that a child ever used when it ends: what it had used before is not of this time.
     for pid in before.keys() - after.keys():
-        parent = before[pid].parent
-        if parent in used:
-            used[parent] -= _total(before[pid])
+        above = before[pid].parent
+        while above in before and above not in after:
+            above = before[above].parent
+        if above in used:
+            used[above] -= _total(before[pid])
     first = sorted((pid for pid in used if used[pid] > 0), key=used.__getitem__, reverse=True)[:_BUSIEST]
     return [{'name': after[pid].name, 'pid': pid, 'processors': used[pid] / seconds} for pid in first]
 

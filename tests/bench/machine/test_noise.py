@@ -79,12 +79,13 @@ def test_rounded_counters_never_give_less_than_nothing() -> None:
 def test_the_busiest_are_others_and_what_they_used_meanwhile() -> None:
     before = {
         1: Process('init', 0, 500.0, 10.0),
-        6: Process('child', 1, 3.0, 1.0),
+        5: Process('grandchild', 6, 1.0, 0.0),
+        6: Process('child', 1, 3.0, 0.0),
         7: Process('bench', 1, 3.0, 0.0),
         8: Process('old', 1, 4.0, 0.0),
     }
     after = {
-        1: Process('init', 0, 500.0, 14.5),  # a child of it ended, which had used four seconds before
+        1: Process('init', 0, 500.0, 14.5),  # two that descend from it ended, which had used four seconds before
         7: Process('bench', 1, 23.0, 0.0),
         8: Process('reused', 1, 2.0, 0.0),  # another process, which got the number
         9: Process('burn', 1, 9.0, 0.0),
