@@ -172,8 +172,8 @@ class BenchmarkConfig:
         try:
             chosen = self.preprocessing()
         except errors.UsageError as error:
-            # A network that does not exist is told by network_problems.
-            return [problem for problem in error.problems if problem.startswith('--preprocessing_name')]
+            told = network_problems(self.network)
+            return [problem for problem in error.problems if problem not in told]
         found = []
         if not chosen.resizes(is_training=not self.step.forward_only) and chosen.resize_method != 'bilinear':
             found.append(

@@ -31,6 +31,11 @@ class DataError(BenchError):
     """Input data that cannot be read; the text names the file and, where there is one, the record."""
 
 
+def number(count: int, noun: str, plural: str | None = None) -> str:
+    """'1 file' or '3 files'; `plural` where that is not the noun and an s."""
+    return f'{count} {noun if count == 1 else plural or noun + "s"}'
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """' Did you mean X?' for the known word that is most like `word`, or '' where none is."""
     found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -71,3 +71,8 @@ class Screen:
         if now - self._drawn >= _SECONDS_BETWEEN_DRAWINGS:
             self._live.update(self._plain(text), refresh=True)
             self._drawn = now
+
+
+def say(text: str) -> None:
+    """Prints a line on standard output for work that goes on: also where nobody reads it, or the disk is full."""
+    Screen().line(text)

@@ -173,7 +173,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
                 f'{path}, line {label + 1}: expected `{label}:` and the name of a class, and found {line!r}.'
             )
     if len(lines) < 2:
-        raise errors.DataError(f'{path}: it names {len(lines)} classes, and there must be 2 at least.')
+        raise errors.DataError(f'{path} names {"one class" if lines else "no class"}, and there must be 2 at least.')
     return tuple(line.partition(':')[2] for line in lines)
 
 
@@ -206,7 +206,8 @@ def _shard_problems(specification: Specification, subset: str, data_dir: Path, p
     missing = sorted(set(wanted) - set(shards))
     surplus = sorted(set(shards) - set(wanted))
     empty = [name for name in shards if _size(data_dir / name) == 0]
-    unreadable = [name for name in shards if not os.access(data_dir / name, os.R_OK)]
+    gone = [name for name in shards if not (data_dir / name).exists()]
+    unreadable = [name for name in shards if name not in gone and not os.access(data_dir / name, os.R_OK)]
     found = []
     if missing:
         found.append(
@@ -217,6 +218,8 @@ def _shard_problems(specification: Specification, subset: str, data_dir: Path, p
         found.append(f'--data_dir={data_dir}: there is no such shard of {int(count)}: {few(surplus)}. Move it away.')
     if empty:
         found.append(f'--data_dir={data_dir}: these shards are empty: {few(empty)}. Convert or copy them again.')
+    if gone:
+        found.append(f'--data_dir={data_dir}: these are links to shards that are not there: {few(gone)}.')
     if unreadable:
         found.append(f'--data_dir={data_dir}: no permission to read {few(unreadable)}. Try: chmod +r')
     return found

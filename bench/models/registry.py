@@ -61,6 +61,15 @@ class Network:
     aliases: tuple[str, ...] = ()
     file: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where a fact cannot be true: people write them by hand."""
+        for fact in ('image_size', 'channels', 'least_image_size', 'batch_size'):
+            value = getattr(self, fact)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f'{fact}={value!r}, and a whole number from 1 on is expected')
+        if not self.data_formats or not set(self.data_formats) <= {'NHWC', 'NCHW'}:
+            raise ValueError(f"data_formats={self.data_formats!r}, and some of ('NHWC', 'NCHW') are expected")
+
     def size_problems(self, image_size: int) -> list[str]:
         """Why this network cannot see images of that height and width; empty where it can."""
         if image_size >= self.least_image_size:

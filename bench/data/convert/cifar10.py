@@ -26,19 +26,22 @@ _CLASSES = specifications.get('cifar10').label_names or ()
 _BATCHES = {'train': tuple(f'data_batch_{number}' for number in range(1, 6)), 'test': ('test_batch',)}
 
 
-def prepare(config: ConvertConfig, files: Mapping[str, Path], unpacked: Path) -> Prepared:  # noqa: ARG001
+def prepare(config: ConvertConfig, files: Mapping[str, Path], unpacked: Path) -> Prepared:
     """The dataset.
 
     Raises:
-      errors.DataError: the archive is truncated, damaged, or not CIFAR-10's.
+      errors.DataError: the archive is truncated, damaged, not CIFAR-10's, or without --partial not all of it.
     """
     (source,) = (files[file.name] for file in downloads.PUBLISHED['cifar10'])
     found = _batches(source, unpacked)
     missing = [name for names in _BATCHES.values() for name in names if name not in found]
+    lacking = f'it holds no {" and no ".join(missing)}'
     if any(all(name in missing for name in names) for names in _BATCHES.values()):
-        raise errors.DataError(f'{source} is not cifar-10-python.tar.gz: it holds no {" and no ".join(missing)}.')
-    if missing:
-        print(f'{source} is not all of CIFAR-10: it holds no {", ".join(missing)}.')
+        raise errors.DataError(f'{source} is not cifar-10-python.tar.gz: {lacking}.')
+    if missing and not config.partial:
+        raise errors.DataError(
+            f'{source} is not all of CIFAR-10: {lacking}. Get it again, or give --partial to convert what is there.'
+        )
     subsets, listing = {}, []
     for subset, names in _BATCHES.items():
         batches = [found[name] for name in names if name in found]

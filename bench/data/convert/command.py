@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import __version__, errors
+from bench.data.convert import report as reports
 from bench.data.convert import sources, workplace
 from bench.data.convert.options import ConvertConfig
 from bench.machine import cpu
+from bench.screen import say
 
 
 def run(config: ConvertConfig, words: Sequence[str]) -> int:  # noqa: ARG001  (every command is given its words)
@@ -24,7 +26,7 @@ def run(config: ConvertConfig, words: Sequence[str]) -> int:  # noqa: ARG001  (e
     out = Path(config.dataset_dir)
     if config.done():
         workplace.sweep(out)
-        print(f'{out} holds {config.dataset_name} already: nothing to do.')
+        say(f'{out} holds {config.dataset_name} already: nothing to do.')
         return 0
     with workplace.Workplace(out) as place:
         try:
@@ -43,7 +45,7 @@ def _convert(config: ConvertConfig, name: str, out: Path, place: workplace.Workp
     size = sources.size(files)
     prepared = importlib.import_module(f'bench.data.convert.{name}').prepare(config, files, place.unpacked)
     if place.begin(prepared.shards(), prepared.fingerprint()):
-        print('The conversion that was stopped here was of another source or with other flags: starting anew.')
+        say('The conversion that was stopped here was of another source or with other flags: starting anew.')
     shards.write(prepared.subsets.values(), place, threads=cpu.usable_cpus(), tolerated=config.skip_bad_records)
     left_out = {
         subset: [text for shard in made.shards for text in place.left_out(shard)]
@@ -61,4 +63,8 @@ def _convert(config: ConvertConfig, name: str, out: Path, place: workplace.Workp
     }
     place.finish(prepared.shards(), prepared.labels, report)
     done = ' and '.join(f'{count} for {subset}' for subset, count in counts.items())
-    print(f'Wrote {sum(counts.values())} pictures of {len(prepared.labels)} classes to {out}: {done}.')
+    pictures = errors.number(sum(counts.values()), 'picture')
+    say(f'Wrote {pictures} of {len(prepared.labels)} classes to {out}: {done}.')
+    broken = sum(map(len, left_out.values()))
+    if broken:
+        say(f'Left out {errors.number(broken, "broken picture")}; {out / reports.NAME} names each.')

@@ -18,6 +18,7 @@ import tensorflow.compat.v1 as tf
 from PIL import Image, UnidentifiedImageError
 
 from bench import errors
+from bench.machine import remarks
 
 Array = Any
 
@@ -46,6 +47,7 @@ class Encoders:
         # Pillow looks for its formats when it opens the first picture, which must not be in several threads.
         Image.init()
         config = tf.ConfigProto(inter_op_parallelism_threads=threads, intra_op_parallelism_threads=1)
+        remarks.silence(config)
         self._session = tf.Session(graph=tf.Graph(), config=config)
         with self._session.graph.as_default():
             encoded = tf.placeholder(tf.string, [])

@@ -22,6 +22,7 @@ from bench.data.convert.encoders import Jpeg
 from bench.data.convert.options import ConvertConfig
 from bench.data.convert.pictures import Encoded, Files, Members
 from bench.data.convert.prepared import Prepared
+from bench.screen import say
 
 Array = Any
 
@@ -86,7 +87,8 @@ def divided(config: ConvertConfig, listing: Listing, record: Callable[[int, Jpeg
         )
     alike = count - len(np.unique(groups))
     if alike:
-        print(f'{alike} pictures are byte-identical to others: those stay on the same side of the division.')
+        are = 'is byte-identical to another' if alike == 1 else 'are byte-identical to others'
+        say(f'{errors.number(alike, "picture")} {are}: those stay on the same side of the division.')
     counts = layout.counts(config.num_shards)
     subsets = {
         name: shards.Subset(
@@ -127,7 +129,8 @@ def listed(source: Path, unpacked: Path) -> Listing:
         )
     others = sorted(name for name in set(found) - set(names) if not name.endswith('/'))
     if others:
-        print(f'Left out {len(others)} files that are no pictures by their names, such as {others[0]}.')
+        what = 'that is no picture by its name' if len(others) == 1 else 'that are no pictures by their names, such as'
+        say(f'Left out {errors.number(len(others), "file")} {what}: {others[0]}')
     offsets, sizes = np.array([found[name] for name in names], np.int64).T
     labels = np.searchsorted(np.array(classes), np.array(of_class))
     if source.is_dir():

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from bench import errors
+from bench.data import labels as label_names
 from bench.data import tfrecord
 from bench.data.convert import archives, layouts, shards, sources, splits
 from bench.data.convert.encoders import Jpeg
@@ -27,14 +28,12 @@ from bench.data.convert.options import ConvertConfig
 from bench.data.convert.pictures import Members
 from bench.data.convert.prepared import Prepared
 from bench.data.progress import Progress
+from bench.screen import say
 
 Array = Any
 
-_SYNSETS = 'imagenet_lsvrc_2015_synsets.txt'
-_WORDS = 'imagenet_metadata.txt'
 _VALIDATION_SYNSETS = 'imagenet_2012_validation_synset_labels.txt'
 _VALIDATION_NAME = re.compile(r'ILSVRC2012_val_(\d{8})\.JPEG')
-_BACKGROUND = 'background'
 
 
 def prepare(config: ConvertConfig, files: Mapping[str, Path], unpacked: Path) -> Prepared:  # noqa: ARG001
@@ -43,24 +42,26 @@ def prepare(config: ConvertConfig, files: Mapping[str, Path], unpacked: Path) ->
     Raises:
       errors.DataError: an archive is truncated, damaged, or another; a text file is not what it should be.
     """
-    synsets = _lines(files[_SYNSETS])
-    words = _words(files[_WORDS])
-    unknown = [synset for synset in synsets if synset not in words]
-    if unknown:
-        raise errors.DataError(f'{files[_WORDS]} has no words for {unknown[0]}, a synset of {files[_SYNSETS]}.')
-    texts = (_BACKGROUND, *(words[synset] for synset in synsets))
+    synsets = label_names.synsets(files[label_names.SYNSETS])
+    texts = label_names.imagenet(files[label_names.SYNSETS], files[label_names.WORDS])
     boxes = _Boxes(files.get(sources.IMAGENET_BOXES))
     layout, counts = layouts.LAYOUTS['imagenet'], layouts.LAYOUTS['imagenet'].counts(config.num_shards)
     subsets: dict[str, shards.Subset] = {}
     listing: list[Array] = []
     for subset, archive in (('train', sources.IMAGENET_TRAIN), ('validation', sources.IMAGENET_VALIDATION)):
         if archive not in files:
-            print(f'{archive} is not in --source: {subset} is left out.')
+            say(f'{archive} is not in --source: {subset} is left out.')
             continue
         if subset == 'train':
             pictures, labels = _training(files[archive], synsets)
+            classes = len(np.unique(labels))
+            if classes < len(synsets):
+                say(f'{archive} is not all of ImageNet: it has pictures of {classes} of {len(synsets)} classes.')
         else:
             pictures, labels = _validation(files[archive], synsets, files[_VALIDATION_SYNSETS])
+            whole = len(label_names.synsets(files[_VALIDATION_SYNSETS]))
+            if len(labels) < whole:
+                say(f'{archive} is not all of ImageNet: it has {len(labels)} of {whole} pictures.')
         order = splits.shuffled(len(labels), config.seed)
         names = layout.names(subset, min(counts[subset], len(order)))
         records = _Records(pictures, labels, ('', *synsets), texts, boxes)
@@ -152,7 +153,7 @@ def _training(archive: Path, synsets: list[str]) -> tuple[Members, Array]:
             if suffix != '.tar' or synset not in label_of:
                 raise errors.DataError(
                     f'{archive} holds {class_tar.name}, and {sources.IMAGENET_TRAIN} holds a tar archive for each '
-                    f'synset of {_SYNSETS}, such as {synsets[0]}.tar. Is it another archive?'
+                    f'synset of {label_names.SYNSETS}, such as {synsets[0]}.tar. Is it another archive?'
                 )
             for member in archives.members(archive, file, class_tar):
                 found.add(member, label_of[synset])
@@ -163,10 +164,10 @@ def _training(archive: Path, synsets: list[str]) -> tuple[Members, Array]:
 def _validation(archive: Path, synsets: list[str], labels_file: Path) -> tuple[Members, Array]:
     """The pictures of the archive for validation and their labels."""
     label_of = {synset: label for label, synset in enumerate(synsets, 1)}
-    of_picture = _lines(labels_file)
+    of_picture = label_names.synsets(labels_file)
     unknown = sorted(set(of_picture) - set(synsets))
     if unknown:
-        raise errors.DataError(f'{labels_file} has the synset {unknown[0]}, which {_SYNSETS} has not.')
+        raise errors.DataError(f'{labels_file} has the synset {unknown[0]}, which {label_names.SYNSETS} has not.')
     found = _Index()
     with archive.open('rb', buffering=0) as file:
         for member in archives.members(archive, file):
@@ -208,24 +209,3 @@ class _Index:
         offsets, sizes, labels = np.array(self._numbers).reshape(-1, 3).T
         order = np.lexsort((names, labels))
         return Members(archive, archive, names[order], offsets[order], sizes[order]), labels[order]
-
-
-def _lines(path: Path) -> list[str]:
-    """The synsets of a file, one a line.
-
-    Raises:
-      errors.DataError: a line is no synset.
-    """
-    lines = path.read_text(encoding='utf-8', errors='replace').split()
-    wrong = [line for line in lines if not re.fullmatch(r'n\d{8}', line)]
-    if wrong or not lines:
-        raise errors.DataError(
-            f'{path}: lines such as n01440764 are expected, and found {wrong[0] if wrong else ""!r}.'
-        )
-    return lines
-
-
-def _words(path: Path) -> dict[str, str]:
-    """Words of each synset, from lines of a synset, a tab and its words."""
-    lines = path.read_text(encoding='utf-8', errors='replace').splitlines()
-    return {synset: words for synset, tab, words in (line.partition('\t') for line in lines) if tab}

@@ -62,6 +62,7 @@ class ConvertConfig:
     )
     seed: int = option(0, 'Of order and choice for validation; the same seed gives the same files.', minimum=0)
     skip_bad_records: int = option(0, 'Broken pictures to leave out, each told, before conversion fails.', minimum=0)
+    partial: bool = option(False, 'Convert what is there of cifar10, though batches of it are missing.')
 
     def problems(self, capabilities: Callable[[], Capabilities]) -> list[str]:
         """What is not given, cannot be used, or would have no effect."""
@@ -122,6 +123,8 @@ class ConvertConfig:
             found.append(f'--num_shards has no effect on {name}, a file a subset in TF-Slim; leave it out.')
         if layouts.LAYOUTS[name].fixed and self.seed:
             found.append(f'--seed has no effect on {name}, which keeps its published order; leave it out.')
+        if self.partial and name != 'cifar10':
+            found.append(f'--partial has no effect on {name}; leave it out.')
         is_here = self.source is not None and not downloads.is_address(self.source)
         if self.mirror is not None and self.source is not None and name != 'imagenet':
             found.append(f'--mirror has no effect with --source={self.source}; leave one of them out.')

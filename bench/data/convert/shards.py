@@ -97,7 +97,8 @@ def write(subsets: Iterable[Subset], place: Workplace, *, threads: int, tolerate
     pieces = [(subset, index) for subset in subsets for index in range(len(subset.shards))]
     done = sum(len(subset.of_shard(index)) for subset, index in pieces if place.is_done(subset.shards[index]))
     todo = [(subset, index) for subset, index in pieces if not place.is_done(subset.shards[index])]
-    broken: list[str] = []
+    # Also those that an earlier try left out: they are told again, and tolerated or not.
+    broken = [text for name in (subset.shards[index] for subset, index in pieces) for text in place.left_out(name)]
     with contextlib.ExitStack() as stack:
         encoders = stack.enter_context(Encoders(threads))
         progress = stack.enter_context(Progress('converting', 'pictures'))
@@ -105,7 +106,10 @@ def write(subsets: Iterable[Subset], place: Workplace, *, threads: int, tolerate
         stack.callback(pool.shutdown, cancel_futures=True)
         progress.start(done, sum(len(subset.order) for subset in subsets))
         if done:
-            progress.line(f'{done} pictures are in shards that are finished already: going on after them.')
+            are = 'picture is' if done == 1 else 'pictures are'
+            progress.line(f'{done} {are} in shards that are finished already: going on after them.')
+        for text in broken[:tolerated]:
+            progress.line(f'left out: {text}')
         chunks = ((shard, chunk) for shard in todo for chunk in _chunks(*shard))
         results = _in_order(pool, lambda item: item[0][0].examples(encoders, item[1]), chunks, 2 * threads)
         for subset, index in todo:

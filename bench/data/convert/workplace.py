@@ -124,12 +124,14 @@ class Workplace:
         """Gives a shard that was written its name, and notes the pictures that are not in it."""
         if left_out:
             self._write(f'{shard}{_LEFT_OUT}', json.dumps(list(left_out)))
+        else:  # there may be the note of a try that was killed before the next line, and a picture mended since
+            (self._folder / f'{shard}{_LEFT_OUT}').unlink(missing_ok=True)
         self.part(shard).replace(self._folder / shard)
 
     def left_out(self, shard: str) -> list[str]:
         """The pictures that were noted as not being in a finished shard."""
         path = self._folder / f'{shard}{_LEFT_OUT}'
-        return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else []
+        return json.loads(path.read_text(encoding='utf-8')) if self.is_done(shard) and path.is_file() else []
 
     def finish(self, shards: Sequence[str], labels: Sequence[str], content: dict[str, Any]) -> None:
         """Puts shards, labels.txt and, last of all, the report in their place."""

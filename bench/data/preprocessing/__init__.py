@@ -58,17 +58,22 @@ def family_of(name: str) -> str:
     """The family of that name, or that which a network of that name was published with: slim's --preprocessing_name.
 
     Raises:
-      errors.UsageError: there is neither.
+      errors.UsageError: there is neither, or a user's own network names a family that there is not.
     """
     if name in FAMILIES:
         return name
-    for network in registry.all_networks():
-        if name == network.name or name in network.aliases:
-            return network.preprocessing
-    hint = errors.nearest(name, (*FAMILIES, *registry.names_and_aliases()))
-    raise errors.UsageError(
-        [f'--preprocessing_name={name}: {", ".join(FAMILIES)} or the name of a network is expected.{hint}']
-    )
+    try:
+        found = registry.get(name).preprocessing
+    except errors.UsageError as error:
+        hint = errors.nearest(name, (*FAMILIES, *registry.names_and_aliases()))
+        raise errors.UsageError(
+            [f'--preprocessing_name={name}: {", ".join(FAMILIES)} or the name of a network is expected.{hint}']
+        ) from error
+    if found not in FAMILIES:
+        raise errors.UsageError(
+            [f'{name} is registered with preprocessing={found!r}: one of {", ".join(FAMILIES)} is expected.']
+        )
+    return found
 
 
 def module(family: str) -> Any:

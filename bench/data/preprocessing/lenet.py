@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.data.preprocessing import pictures
+from bench.data.preprocessing.cifarnet import crop_evaluation
 
 Tensor = Any
 
@@ -19,15 +20,6 @@ def crop_training(
 ) -> Tensor:
     """The middle of the picture, as in evaluation."""
     return crop_evaluation(picture, size, resize)
-
-
-def crop_evaluation(
-    picture: pictures.Picture,
-    size: int,
-    resize: pictures.Resize,  # noqa: ARG001  (a family's function)
-) -> Tensor:
-    """The middle of the picture, not resized, with zeros around it where it is smaller."""
-    return pictures.square(pictures.crop_or_pad(picture.whole(), size), size)
 
 
 def distort(images: Tensor, chances: Tensor) -> Tensor:  # noqa: ARG001  (LeNet changes no colours)

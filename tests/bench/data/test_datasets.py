@@ -198,6 +198,13 @@ def test_an_empty_shard_is_named(tmp_path: Path) -> None:
     assert 'empty: train-00001-of-00002' in only_problem('imagenet', 'train', tmp_path)
 
 
+def test_a_link_to_nothing_is_not_told_as_a_lack_of_permission(tmp_path: Path) -> None:
+    shards(tmp_path, 'train-00000-of-00002')
+    (tmp_path / 'train-00001-of-00002').symlink_to(tmp_path / 'moved')
+    told = only_problem('imagenet', 'train', tmp_path)
+    assert 'links to shards that are not there: train-00001-of-00002' in told and 'chmod' not in told
+
+
 def test_two_sets_of_shards_are_not_mixed(tmp_path: Path) -> None:
     shards(tmp_path, 'train-00000-of-00001', 'train-00000-of-00002', 'train-00001-of-00002')
     told = only_problem('imagenet', 'train', tmp_path)

@@ -132,6 +132,23 @@ def test_the_preprocessing_is_the_networks_unless_another_is_named(
     assert parsed(*flags.words(config)) == config
 
 
+def test_a_users_own_network_reads_shards_with_the_preprocessing_that_it_names(
+    dataset: Dataset, folder: str, tmp_path: Path
+) -> None:
+    text = "from bench.models.registry import register\n@register('own', image_size=8%s)\ndef own(net, images): ...\n"
+    for fact, family in (('', 'inception'), (", preprocessing='vgg'", 'vgg')):
+        file = tmp_path / f'{family}.py'
+        file.write_text(text % fact)
+        words = (f'--model={file}', folder, '--data_name=folder')
+        assert told(*words) == []
+        config = resolved(dataset, *words)
+        assert config.preprocessing().family == family
+        assert parsed(*flags.words(config)) == config
+    (tmp_path / 'wrong.py').write_text(text % ", preprocessing='incepton'")
+    (problem,) = told(f'--model={tmp_path / "wrong.py"}', folder, '--data_name=folder')
+    assert "wrong.py:own is registered with preprocessing='incepton': one of cifarnet, inception" in problem
+
+
 def test_a_number_of_records_in_a_json_file_serves_a_decaying_learning_rate(dataset: Dataset, tmp_path: Path) -> None:
     path = tmp_path / 'birds.json'
     path.write_text(json.dumps({'splits': {'train': 13}, 'classes': 13}))

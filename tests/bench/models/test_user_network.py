@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tensorflow.compat.v1 as tf
+from program import ROOT, run
 
 from bench.errors import BenchError, UsageError
 from bench.models import registry
 from bench.models.build import build
 
-ROOT = Path(__file__).parents[3]
 IMPORT = 'from bench.models.registry import register\n'
 TINY = (
     IMPORT
@@ -33,15 +31,7 @@ OTHER = "\n@register('other', image_size=8)\ndef other(net, images): ...\n"
 
 def program(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """The program as a process in that folder."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / 'run_benchmark.py'), *words],
-        cwd=folder,
-        env={**os.environ, 'PYTHONDONTWRITEBYTECODE': '1'},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    return run(*words, cwd=folder, PYTHONDONTWRITEBYTECODE='1')
 
 
 def refusal(word: str) -> str:
@@ -118,6 +108,8 @@ def test_a_file_that_holds_several_networks_asks_for_one(tmp_path: Path) -> None
         (IMPORT + 'def f():\n    return 1 / 0\nf()\n', 'ZeroDivisionError in line 3: division by zero.'),
         (IMPORT + '\n@register("tiny")\ndef tiny(net, images): ...\n', 'TypeError in line 3: '),
         (IMPORT + OTHER + OTHER, 'ValueError in line 6: two networks are called other.'),
+        (TINY.replace('size=8', "size='8'"), "image_size='8', and a whole number from 1 on is expected."),
+        (TINY.replace('batch_size=4', "data_formats='NHWC'"), "data_formats='NHWC', and some of ('NHWC', 'NCHW') are"),
         ('import sys\nsys.exit("no")\n', 'SystemExit in line 2: no.'),
         ('x = 1\n', "the file registers no network. Write @register('name', image_size=224) before its function."),
         (IMPORT + OTHER.replace('other', 'vgg_16'), 'vgg_16 is the name of a network of this program. Choose another'),

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import signal
 import struct
 import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,13 +22,13 @@ import pytest
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 from checksums import masked_crc
+from program import ROOT, command
 from tensorflow.python.ops import control_flow_ops
 
-from bench.data.convert import command
+from bench.data.convert import command as converting
 from bench.data.convert.options import ConvertConfig
 from bench.machine import capabilities
 
-ROOT = Path(__file__).parents[4]
 IMAGES = ROOT / 'tests' / 'data' / 'images'
 SYNSETS = ('n01440764', 'n01443537', 'n01484850', 'n02105855')
 
@@ -195,7 +193,7 @@ def convert() -> Callable[..., dict[str, bytes]]:
         where = None if source is None else str(source)
         config = ConvertConfig(dataset_name=dataset_name, source=where, dataset_dir=str(out), **options)
         assert config.problems(capabilities.detect) == []
-        assert command.run(config, []) == 0
+        assert converting.run(config, []) == 0
         return {path.name: path.read_bytes() for path in out.iterdir()}
 
     return run
@@ -230,13 +228,15 @@ def program() -> Callable[..., subprocess.Popen[str]]:
 
     def start(*words: str, **options: Any) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            ['nice', '-n', '19', sys.executable, str(ROOT / 'run_benchmark.py'), 'convert', *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            ['nice', '-n', '19', *command('convert', *words)],
             text=True,
-            env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'},
-            # A shell's background jobs ignore Ctrl-C, and what they start does so too.
-            **{'preexec_fn': lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **options},
+            **{
+                'stdout': subprocess.PIPE,
+                'stderr': subprocess.PIPE,
+                # A shell's background jobs ignore Ctrl-C, and what they start does so too.
+                'preexec_fn': lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+                **options,
+            },
         )
 
     return start

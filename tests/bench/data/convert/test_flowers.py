@@ -21,6 +21,11 @@ from bench.data.convert import flowers
 from bench.data.convert.options import ConvertConfig
 from bench.machine import capabilities
 
+# What the fixtures of these names are.
+Convert = Callable[..., Any]
+Capture = pytest.CaptureFixture[str]
+Program = Callable[..., subprocess.Popen[str]]
+
 IMAGES = Path(__file__).parents[3] / 'data' / 'images'
 
 
@@ -54,7 +59,7 @@ def all_examples(out: Path, subset: str, reader: SimpleNamespace) -> list[dict[s
 
 
 def test_shards_features_and_labels_are_slims(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], reader: SimpleNamespace, photos: dict[str, bytes]
+    source: Path, tmp_path: Path, convert: Convert, reader: SimpleNamespace, photos: dict[str, bytes]
 ) -> None:
     out = tmp_path / 'out'
     files = convert('flowers', source, out)
@@ -75,11 +80,7 @@ def test_shards_features_and_labels_are_slims(
 
 
 def test_no_picture_is_on_both_sides(
-    source: Path,
-    tmp_path: Path,
-    convert: Callable[..., Any],
-    reader: SimpleNamespace,
-    capsys: pytest.CaptureFixture[str],
+    source: Path, tmp_path: Path, convert: Convert, reader: SimpleNamespace, capsys: Capture
 ) -> None:
     out = tmp_path / 'out'
     convert('flowers', source, out, validation_fraction=0.25)
@@ -92,7 +93,7 @@ def test_no_picture_is_on_both_sides(
 
 
 def test_archive_and_unpacked_folder_give_the_same_bytes_in_whatever_order_they_are(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], photos: dict[str, bytes], archives: SimpleNamespace
+    source: Path, tmp_path: Path, convert: Convert, photos: dict[str, bytes], archives: SimpleNamespace
 ) -> None:
     first = convert('flowers', source, tmp_path / 'first')
     for name, data in reversed(photos.items()):
@@ -113,7 +114,7 @@ def test_archive_and_unpacked_folder_give_the_same_bytes_in_whatever_order_they_
 
 
 def test_slims_own_reader_reads_every_picture(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], slims_reader: Callable[..., list[Any]]
+    source: Path, tmp_path: Path, convert: Convert, slims_reader: Callable[..., list[Any]]
 ) -> None:
     out = tmp_path / 'out'
     convert('flowers', source, out, validation_fraction=0.1)
@@ -130,7 +131,7 @@ def test_slims_own_reader_reads_every_picture(
 
 
 def test_other_pictures_are_refused_with_what_to_do(
-    tmp_path: Path, convert: Callable[..., Any], archives: SimpleNamespace
+    tmp_path: Path, convert: Convert, archives: SimpleNamespace
 ) -> None:
     path = tmp_path / 'pets.tgz'
     pets = {f'{name}/1.jpg': picture(1) for name in ('cats', 'dogs')}
@@ -142,7 +143,7 @@ def test_other_pictures_are_refused_with_what_to_do(
 
 @pytest.mark.parametrize('part', [0.001, 0.5, 0.99999])
 def test_a_truncated_archive_is_refused_and_leaves_nothing(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], part: float
+    source: Path, tmp_path: Path, convert: Convert, part: float
 ) -> None:
     data = source.read_bytes()
     source.write_bytes(data[: int(len(data) * part)])
@@ -151,9 +152,7 @@ def test_a_truncated_archive_is_refused_and_leaves_nothing(
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_damaged_archive_and_no_archive_are_refused(
-    source: Path, tmp_path: Path, convert: Callable[..., Any]
-) -> None:
+def test_a_damaged_archive_and_no_archive_are_refused(source: Path, tmp_path: Path, convert: Convert) -> None:
     data = bytearray(source.read_bytes())
     data[len(data) // 2] ^= 0xFF
     source.write_bytes(data)
@@ -171,9 +170,7 @@ def test_a_folder_of_something_else_is_told_before_anything_is_read(tmp_path: Pa
     assert 'only the folder photos' in told and 'flower_photos.tgz' in told
 
 
-def test_nothing_but_the_archive_is_needed(
-    source: Path, tmp_path: Path, program: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_nothing_but_the_archive_is_needed(source: Path, tmp_path: Path, program: Program) -> None:
     """As TF-Slim's users have it: the archive in the folder that the shards go to."""
     out = tmp_path / 'flowers'
     out.mkdir()

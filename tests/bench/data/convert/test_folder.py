@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,11 @@ from PIL import Image
 
 from bench import errors
 from bench.data import datasets
+
+# What the fixtures of these names are.
+Convert = Callable[..., Any]
+Capture = pytest.CaptureFixture[str]
+Program = Callable[..., subprocess.Popen[str]]
 
 IMAGES = Path(__file__).parents[3] / 'data' / 'images'
 
@@ -42,11 +49,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_every_picture_is_in_one_record_with_its_class(
-    source: Path,
-    tmp_path: Path,
-    convert: Callable[..., Any],
-    reader: SimpleNamespace,
-    capsys: pytest.CaptureFixture[str],
+    source: Path, tmp_path: Path, convert: Convert, reader: SimpleNamespace, capsys: Capture
 ) -> None:
     out = tmp_path / 'out'
     files = convert('folder', source, out, validation_fraction=0.25, num_shards=3)
@@ -71,11 +74,11 @@ def test_every_picture_is_in_one_record_with_its_class(
         if path.is_file() and path.name not in ('notes.txt', '._1.JPG')
     ]
     assert found == Counter(wanted) and len(wanted) == 27
-    assert 'Left out 1 files that are no pictures by their names, such as daisy/notes.txt' in capsys.readouterr().out
+    assert 'Left out 1 file that is no picture by its name: daisy/notes.txt\n' in capsys.readouterr().out
 
 
 def test_jpegs_stay_as_they_are_and_others_become_rgb_jpegs_of_the_same_picture(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], reader: SimpleNamespace
+    source: Path, tmp_path: Path, convert: Convert, reader: SimpleNamespace
 ) -> None:
     out = tmp_path / 'out'
     convert('folder', source, out, validation_fraction=0.0, num_shards=1)
@@ -96,7 +99,7 @@ def test_jpegs_stay_as_they_are_and_others_become_rgb_jpegs_of_the_same_picture(
 
 @pytest.mark.parametrize('kind', ['bmp', 'gif', 'tiff', 'webp', 'png'])
 def test_pictures_of_other_formats_and_modes_become_rgb_jpegs(
-    tmp_path: Path, convert: Callable[..., Any], reader: SimpleNamespace, kind: str
+    tmp_path: Path, convert: Convert, reader: SimpleNamespace, kind: str
 ) -> None:
     colours = Image.open(IMAGES / 'colours_80x60.jpg')
     for name, mode in (('rgb', 'RGB'), ('palette', 'P'), ('grey', 'L')):
@@ -113,7 +116,7 @@ def test_pictures_of_other_formats_and_modes_become_rgb_jpegs(
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_choice(
-    source: Path, tmp_path: Path, convert: Callable[..., Any]
+    source: Path, tmp_path: Path, convert: Convert
 ) -> None:
     first = convert('folder', source, tmp_path / 'first', validation_fraction=0.3, seed=5)
     assert first == convert('folder', source, tmp_path / 'second', validation_fraction=0.3, seed=5)
@@ -123,7 +126,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_choice(
 
 @pytest.mark.parametrize('top', ['', 'photos/', './photos/'])
 def test_an_archive_gives_the_same_shards_as_the_folder(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], archives: SimpleNamespace, top: str
+    source: Path, tmp_path: Path, convert: Convert, archives: SimpleNamespace, top: str
 ) -> None:
     files = {f'{top}{path.relative_to(source)}': path.read_bytes() for path in source.rglob('*') if path.is_file()}
     path = tmp_path / 'photos.tar.gz'
@@ -135,7 +138,7 @@ def test_an_archive_gives_the_same_shards_as_the_folder(
 
 
 def test_tensorflow_and_the_pipeline_read_what_convert_wrote(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], read: Callable[..., list[tuple[Any, Any]]]
+    source: Path, tmp_path: Path, convert: Convert, read: Callable[..., list[tuple[Any, Any]]]
 ) -> None:
     out = tmp_path / 'out'
     convert('folder', source, out, validation_fraction=0.1)
@@ -148,17 +151,13 @@ def test_tensorflow_and_the_pipeline_read_what_convert_wrote(
     assert sum(lengths) == 27
 
 
-def test_fewer_pictures_than_shards_leave_no_empty_shard(
-    source: Path, tmp_path: Path, convert: Callable[..., Any]
-) -> None:
+def test_fewer_pictures_than_shards_leave_no_empty_shard(source: Path, tmp_path: Path, convert: Convert) -> None:
     convert('folder', source, tmp_path / 'out', num_shards=100, validation_fraction=0.1)
     assert datasets.problems('folder', 'train', tmp_path / 'out') == []
     assert datasets.problems('folder', 'validation', tmp_path / 'out') == []
 
 
-def test_all_broken_pictures_are_named_and_nothing_is_left(
-    source: Path, tmp_path: Path, convert: Callable[..., Any]
-) -> None:
+def test_all_broken_pictures_are_named_and_nothing_is_left(source: Path, tmp_path: Path, convert: Convert) -> None:
     cut = (IMAGES / 'great_dane.jpg').read_bytes()[:9000]
     (source / 'daisy' / 'cut.jpg').write_bytes(cut)
     (source / 'tulip' / 'text.png').write_text('not a picture')
@@ -175,7 +174,7 @@ def test_all_broken_pictures_are_named_and_nothing_is_left(
 
 @pytest.mark.parametrize('damage', ['cut early', 'cut late', 'no end', 'zeros in the middle'])
 def test_what_the_pipeline_cannot_decode_is_broken_and_nothing_else(
-    tmp_path: Path, convert: Callable[..., Any], damage: str
+    tmp_path: Path, convert: Convert, damage: str
 ) -> None:
     """TensorFlow decoding the whole picture is the reference."""
     whole = (IMAGES / 'great_dane.jpg').read_bytes()
@@ -205,11 +204,7 @@ def test_what_the_pipeline_cannot_decode_is_broken_and_nothing_else(
 
 
 def test_broken_pictures_are_left_out_where_that_is_allowed(
-    source: Path,
-    tmp_path: Path,
-    convert: Callable[..., Any],
-    reader: SimpleNamespace,
-    capsys: pytest.CaptureFixture[str],
+    source: Path, tmp_path: Path, convert: Convert, reader: SimpleNamespace, capsys: Capture
 ) -> None:
     (source / 'tulip' / 'text.png').write_text('not a picture')
     (source / 'tulip' / 'nothing.jpg').touch()
@@ -223,25 +218,24 @@ def test_broken_pictures_are_left_out_where_that_is_allowed(
     ]
     assert len(names) == len(set(names)) == 27 and not {'tulip/text.png', 'tulip/nothing.jpg'} & set(names)
     told = capsys.readouterr().out
-    assert told.count('left out: ') == 2 and 'Wrote 27 pictures' in told
+    assert told.count('left out: ') == 2 and 'Wrote 27 pictures of 3 classes' in told
+    assert told.endswith(f'Left out 2 broken pictures; {out / "conversion.json"} names each.\n')
     assert files['conversion.json'].count(b'the picture is broken') == 2
 
 
-def test_a_class_without_pictures_is_named(source: Path, tmp_path: Path, convert: Callable[..., Any]) -> None:
+def test_a_class_without_pictures_is_named(source: Path, tmp_path: Path, convert: Convert) -> None:
     (source / 'rose').mkdir()
     with pytest.raises(errors.DataError, match='the class folder rose holds no pictures'):
         convert('folder', source, tmp_path / 'out')
 
 
-def test_a_name_that_would_break_labels_txt_is_refused(
-    source: Path, tmp_path: Path, convert: Callable[..., Any]
-) -> None:
+def test_a_name_that_would_break_labels_txt_is_refused(source: Path, tmp_path: Path, convert: Convert) -> None:
     (source / 'tulip').rename(source / 'tu\nlip')
     with pytest.raises(errors.DataError, match=r"'tu\\nlip'"):
         convert('folder', source, tmp_path / 'out')
 
 
-def test_too_large_a_validation_set_is_refused(tmp_path: Path, convert: Callable[..., Any]) -> None:
+def test_too_large_a_validation_set_is_refused(tmp_path: Path, convert: Convert) -> None:
     for name, picture in (('daisy', 'great_dane.jpg'), ('tulip', 'grey_70x50.jpg')):
         (tmp_path / 'two' / name).mkdir(parents=True)
         shutil.copy(IMAGES / picture, tmp_path / 'two' / name)
@@ -249,7 +243,23 @@ def test_too_large_a_validation_set_is_refused(tmp_path: Path, convert: Callable
         convert('folder', tmp_path / 'two', tmp_path / 'out', validation_fraction=0.9)
 
 
-def test_a_folder_that_cannot_be_written_is_told(source: Path, tmp_path: Path, convert: Callable[..., Any]) -> None:
+def test_a_folder_that_cannot_be_written_is_told(source: Path, tmp_path: Path, convert: Convert) -> None:
     (tmp_path / 'file').touch()
     with pytest.raises(errors.DataError, match='cannot be written'):
         convert('folder', source, tmp_path / 'file' / 'out')
+
+
+def test_a_conversion_draws_no_remarks_and_goes_on_without_a_reader(
+    source: Path, tmp_path: Path, program: Program, convert: Convert
+) -> None:
+    """TensorFlow's log is not silenced more than it is for people."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    out = tmp_path / 'out'
+    words = ('--dataset_name=folder', f'--source={source}', f'--dataset_dir={out}')
+    environment = {name: value for name, value in os.environ.items() if name != 'TF_CPP_MIN_LOG_LEVEL'}
+    process = program(*words, stdout=writer, env=environment)
+    os.close(writer)
+    assert (process.communicate(timeout=120)[1], process.returncode) == ('', 0)
+    wanted = convert('folder', source, tmp_path / 'wanted')
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == wanted

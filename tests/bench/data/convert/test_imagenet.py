@@ -20,6 +20,10 @@ from bench import errors
 from bench.data.convert import archives as tars
 from bench.data.convert import imagenet, sources
 
+# What the fixtures of these names are.
+Convert = Callable[..., Any]
+Capture = pytest.CaptureFixture[str]
+
 IMAGES = Path(__file__).parents[3] / 'data' / 'images'
 COLOURS = {path.name: path.read_bytes() for path in sorted(IMAGES.glob('colours*.jpg'))}
 KEYS = {
@@ -60,7 +64,7 @@ def records(files: dict[str, bytes], out: Path, subset: str, reader: SimpleNames
 
 
 def test_records_have_the_features_labels_and_words_of_slims_converter(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], reader: SimpleNamespace, archives: SimpleNamespace
+    source: Path, tmp_path: Path, convert: Convert, reader: SimpleNamespace, archives: SimpleNamespace
 ) -> None:
     out = tmp_path / 'out'
     files = convert('imagenet', source, out, num_shards=3)
@@ -86,7 +90,7 @@ def test_records_have_the_features_labels_and_words_of_slims_converter(
 
 
 def test_validation_pictures_get_the_label_of_the_line_of_their_number(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], reader: SimpleNamespace
+    source: Path, tmp_path: Path, convert: Convert, reader: SimpleNamespace
 ) -> None:
     out = tmp_path / 'out'
     validation = records(convert('imagenet', source, out), out, 'validation', reader)
@@ -97,7 +101,7 @@ def test_validation_pictures_get_the_label_of_the_line_of_their_number(
 
 
 def test_jpegs_stay_and_what_is_a_png_or_cmyk_by_its_content_becomes_slims_rgb_jpeg(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], reader: SimpleNamespace, archives: SimpleNamespace
+    source: Path, tmp_path: Path, convert: Convert, reader: SimpleNamespace, archives: SimpleNamespace
 ) -> None:
     out = tmp_path / 'out'
     train = records(convert('imagenet', source, out), out, 'train', reader)
@@ -113,7 +117,7 @@ def test_jpegs_stay_and_what_is_a_png_or_cmyk_by_its_content_becomes_slims_rgb_j
 
 
 def test_boxes_are_those_of_the_picture_in_the_order_of_the_file(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], reader: SimpleNamespace, archives: SimpleNamespace
+    source: Path, tmp_path: Path, convert: Convert, reader: SimpleNamespace, archives: SimpleNamespace
 ) -> None:
     name, other = f'{archives.synsets[0]}_4.JPEG', f'{archives.synsets[2]}_12.JPEG'
     (source / 'imagenet_2012_bounding_boxes.csv').write_text(
@@ -129,18 +133,14 @@ def test_boxes_are_those_of_the_picture_in_the_order_of_the_file(
     assert sum(len(example[box + 'xmin']) for example in train.values()) == 3
 
 
-def test_a_line_of_boxes_that_is_wrong_is_named(source: Path, tmp_path: Path, convert: Callable[..., Any]) -> None:
+def test_a_line_of_boxes_that_is_wrong_is_named(source: Path, tmp_path: Path, convert: Convert) -> None:
     (source / 'imagenet_2012_bounding_boxes.csv').write_text('a.JPEG,0,0,1,1\nb.JPEG,0,0,1\n')
     with pytest.raises(errors.DataError, match=r'boxes\.csv, line 2'):
         convert('imagenet', source, tmp_path / 'out')
 
 
 def test_slims_own_reader_reads_pictures_labels_words_and_boxes(
-    source: Path,
-    tmp_path: Path,
-    convert: Callable[..., Any],
-    archives: SimpleNamespace,
-    slims_reader: Callable[..., list[Any]],
+    source: Path, tmp_path: Path, convert: Convert, archives: SimpleNamespace, slims_reader: Callable[..., list[Any]]
 ) -> None:
     name = f'{archives.synsets[0]}_4.JPEG'
     (source / 'imagenet_2012_bounding_boxes.csv').write_text(f'{name},0.5,0.0625,0.75,1.0\n')
@@ -168,7 +168,7 @@ def test_slims_own_reader_reads_pictures_labels_words_and_boxes(
 
 
 def test_pictures_are_mixed_over_the_shards_by_the_seed_alone(
-    tmp_path: Path, convert: Callable[..., Any], reader: SimpleNamespace, archives: SimpleNamespace
+    tmp_path: Path, convert: Convert, reader: SimpleNamespace, archives: SimpleNamespace
 ) -> None:
     picture = COLOURS['colours_64x90.jpg']
     pictures = {synset: {f'{synset}_{n:03}.JPEG': picture for n in range(50)} for synset in archives.synsets}
@@ -189,8 +189,17 @@ def test_pictures_are_mixed_over_the_shards_by_the_seed_alone(
         assert sum(a == b for a, b in itertools.pairwise(labels)) < 28
 
 
+def test_an_archive_without_some_of_the_classes_or_pictures_is_told(
+    source: Path, tmp_path: Path, convert: Convert, capsys: Capture
+) -> None:
+    convert('imagenet', source, tmp_path / 'out', num_shards=1)
+    told = capsys.readouterr().out.splitlines()
+    assert 'ILSVRC2012_img_train.tar is not all of ImageNet: it has pictures of 3 of 4 classes.' in told
+    assert 'ILSVRC2012_img_val.tar is not all of ImageNet: it has 4 of 9 pictures.' in told
+
+
 def test_the_archive_for_validation_alone_can_be_converted(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+    source: Path, tmp_path: Path, convert: Convert, capsys: Capture
 ) -> None:
     (source / sources.IMAGENET_TRAIN).unlink()
     files = convert('imagenet', source, tmp_path / 'out')
@@ -216,7 +225,7 @@ def replace(source: Path, name: str, data: bytes) -> None:
 def test_another_archive_is_refused_by_what_it_holds(
     source: Path,
     tmp_path: Path,
-    convert: Callable[..., Any],
+    convert: Convert,
     archives: SimpleNamespace,
     name: str,
     members: dict[str, bytes],
@@ -237,7 +246,7 @@ def test_another_archive_is_refused_by_what_it_holds(
     ],
 )
 def test_a_wrong_text_file_is_named(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], name: str, text: str, words: str
+    source: Path, tmp_path: Path, convert: Convert, name: str, text: str, words: str
 ) -> None:
     replace(source, name, text.encode())
     with pytest.raises(errors.DataError, match=f'{name}.*{words}'):

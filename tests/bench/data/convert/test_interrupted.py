@@ -21,6 +21,11 @@ from bench.data.convert import command, report, workplace
 from bench.data.convert.options import ConvertConfig
 from bench.machine import capabilities
 
+# What the fixtures of these names are.
+Convert = Callable[..., Any]
+Capture = pytest.CaptureFixture[str]
+Program = Callable[..., subprocess.Popen[str]]
+
 IMAGES = Path(__file__).parents[3] / 'data' / 'images'
 SHARDS = 150
 
@@ -64,7 +69,7 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 def test_after_kill_9_again_and_again_the_bytes_are_the_same(
-    large_source: Path, tmp_path: Path, convert: Callable[..., Any], program: Callable[..., subprocess.Popen[str]]
+    large_source: Path, tmp_path: Path, convert: Convert, program: Program
 ) -> None:
     whole = convert('imagenet', large_source, tmp_path / 'whole', num_shards=SHARDS)
     out = tmp_path / 'out'
@@ -91,9 +96,7 @@ def test_after_kill_9_again_and_again_the_bytes_are_the_same(
     assert {(out / name).stat().st_mtime_ns for name in before} == set(before.values())
 
 
-def test_ctrl_c_keeps_finished_shards_and_no_half_one(
-    large_source: Path, tmp_path: Path, program: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_ctrl_c_keeps_finished_shards_and_no_half_one(large_source: Path, tmp_path: Path, program: Program) -> None:
     out = tmp_path / 'out'
     words = ('--dataset_name=imagenet', f'--source={large_source}', f'--dataset_dir={out}', f'--num_shards={SHARDS}')
     process = program(*words)
@@ -107,7 +110,7 @@ def test_ctrl_c_keeps_finished_shards_and_no_half_one(
 
 
 def test_a_conversion_stopped_while_shards_go_to_their_place_is_finished(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    source: Path, tmp_path: Path, convert: Convert, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = convert('imagenet', source, tmp_path / 'whole', num_shards=8)
     out = tmp_path / 'out'
@@ -132,9 +135,9 @@ def test_a_conversion_stopped_while_shards_go_to_their_place_is_finished(
 def test_shards_of_a_stopped_conversion_with_other_flags_are_not_mixed_in(
     source: Path,
     tmp_path: Path,
-    convert: Callable[..., Any],
+    convert: Convert,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capture,
     change: dict[str, int],
 ) -> None:
     options = {'num_shards': 8, **change}
@@ -167,9 +170,7 @@ def test_files_that_came_to_the_folder_while_a_conversion_was_stopped_are_not_to
         assert (out / 'train-00000-of-00008').read_text() == 'of someone else'
 
 
-def test_a_repeated_conversion_does_nothing_and_needs_no_source(
-    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_repeated_conversion_does_nothing_and_needs_no_source(source: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / 'out'
     settings = config(source, out, num_shards=8)
     command.run(settings, [])
@@ -198,7 +199,7 @@ def test_a_repeated_conversion_that_asks_for_something_else_is_refused(
     assert f'holds imagenet, converted with another {flag}.' in told
 
 
-def test_what_slims_own_converter_wrote_counts_as_converted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_slims_own_converter_wrote_counts_as_converted(tmp_path: Path, capsys: Capture) -> None:
     for subset in ('train', 'validation'):
         for index in range(5):
             (tmp_path / f'flowers_{subset}_{index:05d}-of-00005.tfrecord').touch()
@@ -222,7 +223,7 @@ def test_two_conversions_to_one_folder_do_not_mix(source: Path, tmp_path: Path) 
 
 
 def test_a_full_disk_leaves_no_half_shard_and_the_conversion_goes_on_when_there_is_room(
-    source: Path, tmp_path: Path, convert: Callable[..., Any], program: Callable[..., subprocess.Popen[str]]
+    source: Path, tmp_path: Path, convert: Convert, program: Program
 ) -> None:
     """No file may grow over 1 MB, and a shard takes more: the system refuses as it does when a disk is full."""
     out = tmp_path / 'out'
@@ -243,11 +244,7 @@ def test_a_full_disk_leaves_no_half_shard_and_the_conversion_goes_on_when_there_
 
 
 def test_finished_shards_survive_a_picture_that_is_broken(
-    source: Path,
-    tmp_path: Path,
-    convert: Callable[..., Any],
-    archives: SimpleNamespace,
-    capsys: pytest.CaptureFixture[str],
+    source: Path, tmp_path: Path, convert: Convert, archives: SimpleNamespace, capsys: Capture
 ) -> None:
     """Nobody can mend an archive of 138 GB: the pictures that are broken are left out, and the rest is not repeated."""
     name = archives.synsets[1]
@@ -268,6 +265,49 @@ def test_finished_shards_survive_a_picture_that_is_broken(
     told = json.loads(files['conversion.json'])
     assert told['pictures'] == {'train': 60, 'validation': 40} and len(told['left_out']['train']) == 2
     assert 'Wrote 100 pictures' in capsys.readouterr().out
+
+
+def with_broken_pictures(source: Path, archives: SimpleNamespace) -> set[str]:
+    """Makes two pictures for training broken, and gives their names."""
+    name = archives.synsets[1]
+    picture = (IMAGES / 'colours_64x90.jpg').read_bytes()
+    broken = {f'{name}_{number}.JPEG': b'no picture' for number in (3, 30)}
+    class_tar = archives.tar({**{f'{name}_{number}.JPEG': picture for number in range(40)}, **broken})
+    (source / 'ILSVRC2012_img_train.tar').write_bytes(archives.tar({f'{name}.tar': class_tar}))
+    return set(broken)
+
+
+def test_pictures_that_an_earlier_try_left_out_are_told_and_tolerated_or_not(
+    source: Path, tmp_path: Path, archives: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    broken = with_broken_pictures(source, archives)
+    out = tmp_path / 'out'
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(workplace.Workplace, 'finish', stop)
+        command.run(config(source, out, num_shards=4, skip_bad_records=2), [])
+    capsys.readouterr()
+    with pytest.raises(errors.DataError, match='and --skip_bad_records=1 allows fewer'):
+        command.run(config(source, out, num_shards=4, skip_bad_records=1), [])
+    capsys.readouterr()
+    assert command.run(config(source, out, num_shards=4, skip_bad_records=2), []) == 0
+    told = capsys.readouterr().out.splitlines()
+    left_out = [line for line in told if line.startswith('left out: ')]
+    assert {name for name in broken for line in left_out if f'member {name}:' in line} == broken and len(left_out) == 2
+    assert told[-2:] == [
+        f'Wrote 78 pictures of 5 classes to {out}: 38 for train and 40 for validation.',
+        f'Left out 2 broken pictures; {out / "conversion.json"} names each.',
+    ]
+
+
+def test_what_a_try_that_was_killed_noted_of_a_shard_is_not_said_of_a_later_one(tmp_path: Path) -> None:
+    with workplace.Workplace(tmp_path) as place:
+        place.begin(['shard'], 'the same')
+        with pytest.raises(FileNotFoundError):  # as if killed between the note and the shard's name
+            place.keep('shard', ['a picture'])
+        assert place.left_out('shard') == []
+        place.part('shard').touch()
+        place.keep('shard', [])
+        assert place.is_done('shard') and place.left_out('shard') == []
 
 
 def test_a_workplace_that_came_to_nothing_is_removed_with_the_folders_made_for_it(tmp_path: Path) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from program import python, run
 
 from bench.data.convert.options import ConvertConfig
 from bench.machine import capabilities
-
-ROOT = Path(__file__).parents[4]
 
 
 @pytest.fixture
@@ -20,6 +17,9 @@ def places(tmp_path: Path) -> Path:
         (tmp_path / name).mkdir(parents=True)
     for name in ('holding/train-00000-of-00001', 'file.tgz', 'imagenet/ILSVRC2012_img_val.tar'):
         (tmp_path / name).touch()
+    (tmp_path / 'mnist').mkdir()
+    for name in ('train-images-idx3', 'train-labels-idx1', 't10k-images-idx3'):
+        (tmp_path / 'mnist' / f'{name}-ubyte.gz').touch()
     return tmp_path
 
 
@@ -42,6 +42,8 @@ def places(tmp_path: Path) -> Path:
         ('--dataset_name=imagenet --dataset_dir=@/out --source=@/file.tgz', 'Name the folder that holds it'),
         ('--dataset_name=imagenet --dataset_dir=@/out --source=http://host/a.tar', 'imagenet is read from a folder'),
         ('--dataset_name=mnist --dataset_dir=@/out --source=@/empty', 'does not hold train-images-idx3-ubyte.gz, '),
+        ('--dataset_name=mnist --dataset_dir=@/out --source=@/mnist', 'does not hold t10k-labels-idx1-ubyte.gz. '),
+        ('--dataset_name=mnist --dataset_dir=@/out --partial', '--partial has no effect on mnist'),
         ('--dataset_name=cifar10 --dataset_dir=@/out --source=@/empty', 'does not hold cifar-10-python.tar.gz'),
         ('--dataset_name=cifar10 --dataset_dir=@/out --source=http://host/', 'names no file'),
         ('--dataset_name=cifar10 --dataset_dir=@/out --seed=1', '--seed has no effect on cifar10'),
@@ -55,13 +57,7 @@ def places(tmp_path: Path) -> Path:
 def test_what_cannot_be_converted_is_told_with_the_flag_and_makes_no_folder(
     places: Path, words: str, told: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / 'run_benchmark.py'), 'convert', *words.replace('@', str(places)).split()],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = run('convert', *words.replace('@', str(places)).split())
     assert done.returncode == 2
     assert told in done.stderr and len(done.stderr.splitlines()) == 1
     assert 'Traceback' not in done.stderr and done.stdout == ''
@@ -86,5 +82,5 @@ def test_what_is_right_is_let_through(places: Path) -> None:
 def test_answers_do_not_load_tensorflow_or_numpy(words: list[str]) -> None:
     loaded = '{"tensorflow", "numpy", "requests", "pooch"} & set(sys.modules)'
     code = f'import sys; from bench.cli import main; main({words!r}); sys.exit(bool({loaded}))'
-    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = python(code)
     assert done.returncode == 0, done.stderr

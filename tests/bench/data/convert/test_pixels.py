@@ -25,6 +25,9 @@ from PIL import Image
 from bench import errors
 from bench.data import downloads
 
+# What the fixtures of these names are.
+Convert = Callable[..., Any]
+
 BASIC = {f'image/{key}' for key in ('encoded', 'format', 'class/label', 'height', 'width')}
 
 
@@ -64,7 +67,7 @@ def check(out: Path, name: str, images: np.ndarray, labels: list[int], reader: S
 def test_mnist(
     tmp_path: Path,
     digits: dict[str, tuple[np.ndarray, np.ndarray]],
-    convert: Callable[..., Any],
+    convert: Convert,
     reader: SimpleNamespace,
     archives: SimpleNamespace,
 ) -> None:
@@ -82,7 +85,7 @@ def test_mnist(
 def test_cifar10(
     tmp_path: Path,
     batches: dict[str, tuple[np.ndarray, list[int]]],
-    convert: Callable[..., Any],
+    convert: Convert,
     reader: SimpleNamespace,
     archives: SimpleNamespace,
 ) -> None:
@@ -102,7 +105,7 @@ def test_slims_own_reader_reads_pixels_and_labels(
     tmp_path: Path,
     digits: dict[str, tuple[np.ndarray, np.ndarray]],
     batches: dict[str, tuple[np.ndarray, list[int]]],
-    convert: Callable[..., Any],
+    convert: Convert,
     archives: SimpleNamespace,
     slims_reader: Callable[..., list[Any]],
     name: str,
@@ -130,17 +133,19 @@ def test_slims_own_reader_reads_pixels_and_labels(
     assert (np.array([image for image, _ in found]) == images).all()
 
 
-def test_an_incomplete_cifar10_is_told_and_converted(
+def test_an_incomplete_cifar10_is_refused_unless_that_is_what_was_asked_for(
     tmp_path: Path,
     batches: dict[str, tuple[np.ndarray, list[int]]],
-    convert: Callable[..., Any],
+    convert: Convert,
     reader: SimpleNamespace,
     archives: SimpleNamespace,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     del batches['data_batch_2'], batches['data_batch_4']
-    convert('cifar10', archives.cifar10(tmp_path / 'c.tgz', batches), tmp_path / 'out')
-    assert 'it holds no data_batch_2, data_batch_4' in capsys.readouterr().out
+    source = archives.cifar10(tmp_path / 'c.tgz', batches)
+    with pytest.raises(errors.DataError, match=r'it holds no data_batch_2 and no data_batch_4\..*--partial'):
+        convert('cifar10', source, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+    convert('cifar10', source, tmp_path / 'out', partial=True)
     assert len(reader.examples(tmp_path / 'out' / 'cifar10_train.tfrecord')) == 24
 
 
@@ -155,7 +160,7 @@ class Evil:
 
 
 def test_a_pickle_that_would_run_a_program_is_refused(
-    tmp_path: Path, convert: Callable[..., Any], archives: SimpleNamespace
+    tmp_path: Path, convert: Convert, archives: SimpleNamespace
 ) -> None:
     content = pickle.dumps({'data': Evil(tmp_path / 'made'), 'labels': []}, protocol=2)
     members = dict.fromkeys(('data_batch_1', 'test_batch'), content)
@@ -171,7 +176,7 @@ def test_a_pickle_that_would_run_a_program_is_refused(
 def test_a_batch_whose_labels_do_not_fit_is_named(
     tmp_path: Path,
     batches: dict[str, tuple[np.ndarray, list[int]]],
-    convert: Callable[..., Any],
+    convert: Convert,
     archives: SimpleNamespace,
     labels: list[int],
     words: str,
@@ -181,7 +186,7 @@ def test_a_batch_whose_labels_do_not_fit_is_named(
         convert('cifar10', archives.cifar10(tmp_path / 'c.tgz', batches), tmp_path / 'out')
 
 
-def test_another_archive_is_not_cifar10(tmp_path: Path, convert: Callable[..., Any], archives: SimpleNamespace) -> None:
+def test_another_archive_is_not_cifar10(tmp_path: Path, convert: Convert, archives: SimpleNamespace) -> None:
     (tmp_path / 'c.tgz').write_bytes(gzip.compress(archives.tar({'cifar-100-python/train': b'x'})))
     with pytest.raises(errors.DataError, match=r'c\.tgz is not cifar-10-python\.tar\.gz: it holds no data_batch_1'):
         convert('cifar10', tmp_path / 'c.tgz', tmp_path / 'out')
@@ -210,7 +215,7 @@ IMAGES_FILE, LABELS_FILE = 't10k-images-idx3-ubyte.gz', 't10k-labels-idx1-ubyte.
 def test_a_file_of_mnist_that_is_wrong_is_named(
     tmp_path: Path,
     digits: dict[str, tuple[np.ndarray, np.ndarray]],
-    convert: Callable[..., Any],
+    convert: Convert,
     archives: SimpleNamespace,
     name: str,
     change: Callable[[bytes], bytes],
@@ -232,7 +237,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def test_mnist_is_downloaded_converted_and_not_left_behind(
     tmp_path: Path,
     digits: dict[str, tuple[np.ndarray, np.ndarray]],
-    convert: Callable[..., Any],
+    convert: Convert,
     archives: SimpleNamespace,
     monkeypatch: pytest.MonkeyPatch,
     how: str,

@@ -1,0 +1,32 @@
+"""TensorFlow's remarks on standard error, which no log level keeps away and which say nothing about a run.
+
+The first session of a process draws them, and the first function that XLA compiles. That session also decides how many
+threads all sessions of the process have within an operation and between them, whatever those ask for (TensorFlow's
+LocalDevice and DirectSession keep one pool a process).
+"""
+
+from __future__ import annotations
+
+import os
+
+import tensorflow.compat.v1 as tf
+
+
+def silence(session_config: tf.ConfigProto, *, compiling: bool = False) -> None:
+    """Runs a graph of one operation without standard error. To be called before the first session of a process.
+
+    Args:
+      session_config: of the sessions that shall have the threads they ask for.
+      compiling: whether XLA will compile something, and so shall make its remarks here too.
+    """
+    tf.get_logger().setLevel('ERROR')
+    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        with tf.Graph().as_default(), tf.Session(config=session_config) as session:
+            x = tf.placeholder_with_default(0, [])
+            session.run(tf.function(tf.identity, autograph=False, jit_compile=compiling)(x))
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
