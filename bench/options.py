@@ -6,7 +6,7 @@ Every field is also a flag of the same name (bench/flags.py). Nothing here knows
 from __future__ import annotations
 
 import dataclasses
-import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -311,6 +311,10 @@ def result_dir_problems(result_dir: str) -> list[str]:
         existing = existing.parent
     if not existing.is_dir():
         return [f'--result_dir={result_dir}: {existing} is a file, not a folder. Name a folder for the records.']
-    if not os.access(existing, os.W_OK | os.X_OK):
-        return [f'--result_dir={result_dir}: no permission to write in {existing}. Name a folder that you own.']
+    try:
+        # Permissions do not tell of file systems that are read-only, full, or take no files, such as /proc.
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError as error:
+        why = f'no file can be written in {existing}: {error.strerror}.'
+        return [f'--result_dir={result_dir}: {why} Name a folder that you own, on a disk with room.']
     return []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +25,9 @@ from bench.errors import BenchError
 SCHEMA_VERSION = 1
 
 Json = dict[str, Any]
+
+# How file systems without hard links (FAT, some network shares) answer to one.
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,9 +217,19 @@ def _take_free_name(temporary: Path, folder: Path, name: str) -> Path:
     while True:
         path = folder / (f'{name}.json' if number == 1 else f'{name}-{number}.json')
         try:
-            # A hard link, unlike a rename, fails where the name is taken.
-            path.hardlink_to(temporary)
+            _take_name(temporary, path)
         except FileExistsError:
             number += 1
         else:
             return path
+
+
+def _take_name(temporary: Path, path: Path) -> None:
+    """Gives a file that name, or raises FileExistsError where it is taken, as a rename does not."""
+    try:
+        path.hardlink_to(temporary)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        path.touch(exist_ok=False)
+        temporary.replace(path)

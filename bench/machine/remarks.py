@@ -7,9 +7,9 @@ LocalDevice and DirectSession keep one pool a process).
 
 from __future__ import annotations
 
-import os
-
 import tensorflow.compat.v1 as tf
+
+from bench.machine import quiet
 
 
 def silence(session_config: tf.ConfigProto, *, compiling: bool = False) -> None:
@@ -20,13 +20,6 @@ def silence(session_config: tf.ConfigProto, *, compiling: bool = False) -> None:
       compiling: whether XLA will compile something, and so shall make its remarks here too.
     """
     tf.get_logger().setLevel('ERROR')
-    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        with tf.Graph().as_default(), tf.Session(config=session_config) as session:
-            x = tf.placeholder_with_default(0, [])
-            session.run(tf.function(tf.identity, autograph=False, jit_compile=compiling)(x))
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
-        os.close(nowhere)
+    with quiet.standard_error(), tf.Graph().as_default(), tf.Session(config=session_config) as session:
+        x = tf.placeholder_with_default(0, [])
+        session.run(tf.function(tf.identity, autograph=False, jit_compile=compiling)(x))

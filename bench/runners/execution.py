@@ -15,10 +15,10 @@ from bench.config import BenchmarkConfig
 from bench.data import pipeline, trouble
 from bench.data.datasets import Dataset
 from bench.errors import BenchError, UsageError
-from bench.machine import memory, noise, rates
+from bench.machine import memory, noise, rates, remarks
 from bench.models.registry import Network
 from bench.record import Json
-from bench.runners import quiet, timing, trace
+from bench.runners import timing, trace
 from bench.runners import session as sessions
 from bench.runners import step as steps
 from bench.runners.member import Progress
@@ -65,6 +65,14 @@ class Seen:
     lost: bool = False
 
 
+def begin(config: BenchmarkConfig) -> None:
+    """Makes TensorFlow ready for the (resolved) run; to be called before anything computes: it decides the threads."""
+    # The input pipeline compiles too.
+    compiling = config.step.xla or config.data.data_dir is not None
+    session_config = _session_config(config, config.network.precision, xla=config.step.xla)
+    remarks.silence(session_config, compiling=compiling)
+
+
 def execute(
     config: BenchmarkConfig,
     network: Network,
@@ -83,9 +91,7 @@ def execute(
     Raises:
       UsageError: what was asked for cannot be, as the network's variables or the checkpoint show.
     """
-    tf.get_logger().setLevel('ERROR')
     session_config = _session_config(config, config.network.precision, xla=config.step.xla)
-    _let_tensorflow_remark(session_config)
     watch = noise.Watch(progress.root)
     try:
         screen.progress(f'building {network.name}')
@@ -174,12 +180,6 @@ def _machine_rates(config: BenchmarkConfig, screen: Screen) -> dict[str, rates.R
     # Without XLA, so that runs with and without it are compared with the same.
     plain = _session_config(config, 'fp32', xla=False)
     return {precision: rates.measure(plain, precision) for precision in precisions}
-
-
-def _let_tensorflow_remark(session_config: tf.ConfigProto) -> None:
-    """Runs an empty graph without standard error: the first one draws remarks that no log level keeps away."""
-    with quiet.standard_error(), tf.Graph().as_default(), tf.Session(config=session_config) as session:
-        session.run(tf.constant(0))
 
 
 def _session_config(config: BenchmarkConfig, precision: str, *, xla: bool) -> tf.ConfigProto:

@@ -60,6 +60,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         written['warnings'] += settings.warnings(applied, resolved)
         if alone and written['throughput'] and alone['throughput']:
             written['distribution']['scaling'] = merge.scaling(written['throughput'], alone['throughput'])
+        stop.finish()
         return report.conclude(written, resolved, started, screen)
 
 

@@ -52,12 +52,14 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         from bench.data import trouble
         from bench.runners import execution, footprint, profile, strategy
 
+        with cores.pinned(place.cpus if place else ()):  # where threads are made, there they stay
+            execution.begin(config)
         config, reduced = footprint.fitted(config, network, limit)
         if dataset is not None and data.skip_bad_records:
             dataset = trouble.without_bad_records(dataset, data.skip_bad_records, screen)
         started = datetime.datetime.now(datetime.timezone.utc)
         # Until the record is written, so that a second thought cannot lose what was measured.
-        with StopRequest() as stop:
+        with StopRequest(answering=not silent and (place is None or place.folder is None)) as stop:
             shared = strategy.of(config.distribution, place, screen)
             with cores.pinned(place.cpus if place else ()):
                 seen = execution.execute(
@@ -67,6 +69,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
             written = _record(config, words, started, seen, given, applied, [*reduced, *skipped], place)
             part = {'record': written, 'exchange': shared.exchange(), 'lost': seen.lost}
             if place is not None and place.folder is not None:
+                stop.finish()
                 member.report(place, part)
                 return 1 if seen.error else 0
             if place is not None and config.distribution.kind != distribution.LOCAL:
@@ -83,6 +86,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
                     profile.write(seen.traced, seen.machine_rates, written, name, screen)
                 except BenchError as error:
                     failures.append(str(error))
+            stop.finish()
             return report.conclude(written, config, started, screen, failures)
 
 

@@ -23,9 +23,10 @@ import tensorflow.compat.v1 as tf
 
 from bench.distribution import DistributionOptions
 from bench.errors import BenchError
+from bench.machine import quiet
 from bench.record import Json
 from bench.runners import cluster as clusters
-from bench.runners import peers, placement, quiet
+from bench.runners import peers, placement
 from bench.runners.cluster import SERVER, WORKER, Cluster
 from bench.runners.mailbox import Mailbox
 from bench.runners.member import Place

@@ -1,25 +1,57 @@
-"""Ctrl-C and `docker stop`: a request to end after the present step with what was measured so far."""
+"""Ctrl-C and `docker stop`: a request to end after the present step with what was measured so far.
+
+Python calls a signal's handler between two of its own operations, and so only after the step that TensorFlow computes,
+which may take minutes. Therefore a thread reads what arrived (signal.set_wakeup_fd): it answers at once.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import sys
+import threading
 import time
 from types import FrameType, TracebackType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# A key that bounces, or a terminal and a parent process that both pass one Ctrl-C on, is no second request.
-_SECONDS_FOR_ONE = 0.5
+# Between signals that are one request: a key that bounces, impatience, a terminal and a parent that both pass one on.
+_SECONDS_FOR_ONE = 2.0
+_ANSWER = (
+    f'Ending after this step. Another Ctrl-C after a pause of {_SECONDS_FOR_ONE:.0f} seconds ends at once and loses '
+    'what is not saved.'
+)
+# To the thread, in place of a signal's number.
+_LEAVE = 0
+_SHOW_CURSOR = b'\x1b[?25h'
 
 
 class StopRequest:
-    """While it is entered, the first SIGINT or SIGTERM sets `requested`; a later one ends the process at once."""
+    """While it is entered, a SIGINT or SIGTERM sets `requested`; another one after a pause ends the process at once.
 
-    def __init__(self) -> None:
+    Used as a context manager, in the main thread.
+
+    Args:
+      answering: whether to say that the request was seen; one of several processes does.
+
+    Attributes:
+      requested: there was a signal.
+    """
+
+    def __init__(self, *, answering: bool = True) -> None:
+        self._answering = answering
         self.requested = False
+        self._finishing = False
+        self._last: float | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopRequest:
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        self._wakeup_before = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._request)
         return self
@@ -29,10 +61,35 @@ class StopRequest:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        signal.set_wakeup_fd(self._wakeup_before)
+        os.write(self._writer, bytes([_LEAVE]))
+        self._thread.join()
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def finish(self) -> None:
+        """From here on signals change nothing: what was measured is being saved."""
+        self._finishing = True
 
     def _request(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
-        for handler, seconds in ((signal.SIG_IGN, _SECONDS_FOR_ONE), (signal.SIG_DFL, 0)):
-            for each in _SIGNALS:
-                signal.signal(each, handler)
-            time.sleep(seconds)
+
+    def _watch(self) -> None:
+        while True:
+            for number in os.read(self._reader, 64):
+                if number == _LEAVE:
+                    return
+                if number in _SIGNALS and not self._finishing:
+                    self._answer(time.monotonic())
+
+    def _answer(self, now: float) -> None:
+        self.requested = True
+        if self._last is None and self._answering:
+            with contextlib.suppress(OSError, ValueError):  # nobody may read it any more
+                print(_ANSWER, file=sys.stderr, flush=True)
+        if self._last is not None and now - self._last > _SECONDS_FOR_ONE:
+            # Nothing else can end a step that TensorFlow computes; a live line has hidden the terminal's cursor.
+            if os.isatty(2):
+                os.write(2, _SHOW_CURSOR + b'\r\n')
+            os._exit(1)
+        self._last = now

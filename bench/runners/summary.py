@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench import errors
 from bench.record import Json
 from bench.screen import Screen
 
@@ -116,8 +117,8 @@ def _throughput(record: Json) -> str:
         text += f' (+/- {100 * half:.1f} %)'
     else:
         text += ', too few steps for an interval'
-    steps = max(len(worker['step_seconds']) for worker in record['workers'])
-    return f'{text}; {steps} steps, {_ENDS.get(record["ended"]["reason"], "then it failed")}'
+    steps = errors.number(max(len(worker['step_seconds']) for worker in record['workers']), 'step')
+    return f'{text}; {steps}, {_ENDS.get(record["ended"]["reason"], "then it failed")}'
 
 
 def _step_times(record: Json) -> str:

@@ -66,6 +66,7 @@ class Measurement:
       losses: each measured step's loss; None where it is none, or not finite.
       warmed_up: whether the warm-up ended steady, or None where its length was given.
       end: why the measurement ended: num_batches, precise, max_seconds, interrupted or failed.
+      not_finite: how many of the measured steps had a loss that was infinite or NaN.
     """
 
     warmup_seconds: tuple[float, ...]
@@ -73,6 +74,7 @@ class Measurement:
     losses: tuple[float | None, ...]
     warmed_up: bool | None
     end: str
+    not_finite: int = 0
 
 
 class StepFailedError(Exception):
@@ -112,10 +114,11 @@ def measure(
     # An array, which numpy reads without copying: what is done between steps must not grow with their number.
     durations = array.array('d')
     losses: list[float | None] = []
+    not_finite = 0
     warmed_up: bool | None = None
 
     def seen(end: str) -> Measurement:
-        return Measurement(tuple(warmup), tuple(durations), tuple(losses), warmed_up, end)
+        return Measurement(tuple(warmup), tuple(durations), tuple(losses), warmed_up, end, not_finite)
 
     step, meet = _guarded(step, seen), _guarded(group.meet, seen)
     screen.line('Running warm up')
@@ -134,7 +137,9 @@ def measure(
         now = time.perf_counter()
         durations.append(now - last)
         last = now
-        losses.append(loss if loss is not None and math.isfinite(loss) else None)
+        is_finite = loss is not None and math.isfinite(loss)
+        losses.append(loss if is_finite else None)
+        not_finite += loss is not None and not is_finite
         if len(durations) == 1 or len(durations) % options.display_every == 0:
             screen.line(_step_line(durations, images_per_step, loss))
         screen.progress(f'step {len(durations)}, {images_per_step * len(durations) / (now - start):.2f} images/sec')
@@ -269,7 +274,7 @@ def warnings(measurement: Measurement) -> list[dict[str, str]]:
                 'throttling, and run again.',
             }
         )
-    if any(loss is None for loss in measurement.losses) and not all(loss is None for loss in measurement.losses):
+    if measurement.not_finite:
         found.append(
             {'code': 'loss_not_finite', 'text': 'The loss became infinite or NaN. Use a smaller --learning_rate.'}
         )

@@ -90,8 +90,14 @@ def _locate(path: Path) -> str:
         return prefix
     if path.exists():
         raise UsageError([f'{_FLAG}={path} is only a part of a checkpoint: {prefix}.index is not there.'])
-    beside = [found.name for found in path.parent.glob('*')]
-    raise UsageError([f'{_FLAG}={path}: there is no such checkpoint.{nearest(path.name, beside)}'])
+    raise UsageError([f'{_FLAG}={path}: there is no such checkpoint.{nearest(path.name, _beside(path))}'])
+
+
+def _beside(path: Path) -> list[str]:
+    """The names in the path's folder that could be given instead."""
+    beside = [*path.parent.glob('*')]
+    others = [found for found in beside if found.name.endswith(_ARCHIVES) or (found / 'checkpoint').is_file()]
+    return [found.name for found in (*_prefixes(path.parent, '*'), *others)]
 
 
 def _exists(prefix: Path) -> bool:

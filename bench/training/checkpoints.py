@@ -50,7 +50,7 @@ def restore(checkpoint: Checkpoint, options: CheckpointOptions, *, averages: boo
     }
     found = {name: variable for name, variable in wanted.items() if name in shapes}
     if not found:
-        raise UsageError([_nothing(checkpoint, wanted, shapes)])
+        raise UsageError([_nothing(checkpoint, wanted, shapes, averages=averages)])
     if len(found) < len(wanted) and not options.ignore_missing_vars:
         raise UsageError([_missing(checkpoint, [name for name in wanted if name not in shapes], averages=averages)])
     other = [name for name, variable in found.items() if variable.shape.as_list() != shapes[name]]
@@ -94,9 +94,19 @@ def _unreadable(checkpoint: Checkpoint, error: Exception) -> DataError:
     )
 
 
-def _nothing(checkpoint: Checkpoint, wanted: Mapping[str, Any], shapes: Mapping[str, Any]) -> str:
+def _nothing(checkpoint: Checkpoint, wanted: Mapping[str, Any], shapes: Mapping[str, Any], *, averages: bool) -> str:
     if not wanted:
         return '--checkpoint_exclude_scopes leaves nothing to restore; leave --checkpoint_path out.'
+    if averages and any(name.removesuffix(f'/{_AVERAGE}') in shapes for name in wanted):
+        return (
+            f'--checkpoint_path={checkpoint.path} holds variables, and no moving averages of them: it was saved by a '
+            'training without these. Leave --moving_average_decay out, and the variables are restored.'
+        )
+    if not averages and any(f'{name}/{_AVERAGE}' in shapes for name in wanted):
+        return (
+            f'--checkpoint_path={checkpoint.path} holds moving averages of the variables, and not the variables: '
+            '--forward_only --moving_average_decay=0.9999 restores them.'
+        )
     theirs = _list(sorted({name.partition('/')[0] for name in shapes if '/' in name})) or 'no scope'
     return (
         f'--checkpoint_path={checkpoint.path} holds none of the variables that this run needs, such as '

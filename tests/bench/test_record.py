@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from program import on_a_full_disk, python
 
 from bench import record
 from bench.errors import BenchError
 
-ROOT = Path(__file__).parents[2]
 SMALL = {'schema_version': 1, 'x': 1.5}
 
 
@@ -23,20 +22,21 @@ def test_a_second_record_of_the_same_name_takes_another_name(tmp_path: Path) -> 
     assert sorted(path.name for path in (tmp_path / 'new').iterdir()) == ['run-2.json', 'run.json']
 
 
+def test_a_file_system_without_hard_links_takes_records_and_keeps_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, 'Operation not permitted')
+
+    monkeypatch.setattr(Path, 'hardlink_to', refuse)
+    paths = [record.write({**SMALL, 'x': x}, str(tmp_path), 'run') for x in (1, 2)]
+    assert [record.read(path)['x'] for path in paths] == [1, 2]
+    assert {path.name for path in tmp_path.iterdir()} == {'run.json', 'run-2.json'}
+
+
 def test_a_full_disk_leaves_nothing_and_is_told(tmp_path: Path) -> None:
-    # The kernel refuses to write past the limit, as it does on a full disk.
-    code = (
-        'import resource, signal, sys; from bench import record; from bench.errors import BenchError\n'
-        'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
-        'resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n'
-        'try:\n'
-        "    record.write({'long': 'x' * 100_000}, sys.argv[1], 'run')\n"
-        'except BenchError as error:\n'
-        '    print(error)\n'
-    )
-    done = subprocess.run(
-        [sys.executable, '-c', code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    statement = "from bench import record; record.write({'long': 'x' * 100_000}, sys.argv[1], 'run')"
+    done = on_a_full_disk(statement, str(tmp_path))
     assert done.stderr == ''
     assert 'File too large' in done.stdout
     assert '--result_dir=' in done.stdout
@@ -49,8 +49,7 @@ def test_a_process_killed_while_it_writes_leaves_no_record(tmp_path: Path) -> No
         'os.fsync = lambda file: os.kill(os.getpid(), 9)\n'
         "record.write({'x': 1}, sys.argv[1], 'run')\n"
     )
-    done = subprocess.run([sys.executable, '-c', code, str(tmp_path)], cwd=ROOT, check=False)
-    assert done.returncode == -9
+    assert python(code, str(tmp_path)).returncode == -9
     assert list(tmp_path.glob('*.json')) == []
 
 

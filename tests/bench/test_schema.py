@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from pathlib import Path
 
 import jsonschema
+from program import SCHEMA
 
 from bench.config import BenchmarkConfig
-
-SCHEMA = json.loads((Path(__file__).parents[2] / 'bench' / 'record.schema.json').read_text())
 
 
 def test_the_schema_is_one() -> None:

@@ -11,30 +11,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
+from program import command, run, the_record
 
-ROOT = Path(__file__).parents[3]
-SCHEMA = json.loads((ROOT / 'bench' / 'record.schema.json').read_text())
 LENET = ('--model=lenet', '--batch_size=8')
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, str(ROOT / 'run_benchmark.py'), *words]
-
-
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(*words), capture_output=True, text=True, check=False, timeout=300)
-
-
-def the_record(folder: Path) -> dict[str, Any]:
-    """The only record in a folder, which obeys the schema."""
-    (path,) = folder.iterdir()
-    record = json.loads(path.read_text())
-    jsonschema.validate(record, SCHEMA, cls=jsonschema.Draft202012Validator)
-    return record
 
 
 def test_a_run_prints_tf_cnn_benchmarks_lines_and_leaves_its_record(tmp_path: Path) -> None:

@@ -7,29 +7,15 @@ import shlex
 import shutil
 import struct
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
+from program import python, run, the_record
 
-ROOT = Path(__file__).parents[3]
-SCHEMA = json.loads((ROOT / 'bench' / 'record.schema.json').read_text())
-IMAGES = ROOT / 'tests' / 'data' / 'images'
+IMAGES = Path(__file__).parents[2] / 'data' / 'images'
 SMALL = ('--model=mobilenet_v1', '--image_size=64', '--batch_size=4', '--num_warmup_batches=1', '--num_batches=2')
 # Builds no network, which takes the most of the others' time.
 INPUT = (*SMALL, '--input_only')
-
-
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / 'run_benchmark.py'), *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
 
 
 @pytest.fixture(scope='module')
@@ -57,13 +43,6 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def damaged(shards: Path, tmp_path: Path) -> Path:
     """A copy of the shards, to be damaged."""
     return Path(shutil.copytree(shards, tmp_path / 'damaged'))
-
-
-def the_record(folder: Path) -> dict[str, Any]:
-    (path,) = folder.iterdir()
-    record = json.loads(path.read_text())
-    jsonschema.validate(record, SCHEMA, cls=jsonschema.Draft202012Validator)
-    return record
 
 
 @pytest.mark.parametrize('more', [(), ('--forward_only',), ('--data_format=NHWC', '--optimizer=rmsprop')])
@@ -133,6 +112,25 @@ def test_bad_records_are_left_out_told_and_in_the_record(damaged: Path, tmp_path
     refused = run(*words, '--skip_bad_records=1')
     assert refused.returncode == 1
     assert all(text in refused.stderr for text in skipped) and '--skip_bad_records=1' in refused.stderr
+
+
+def test_looking_for_bad_records_leaves_the_run_the_threads_that_it_asks_for(shards: Path, tmp_path: Path) -> None:
+    """TensorFlow keeps the threads of the first session of a process, whatever the others ask for."""
+    code = (
+        'import collections, json, pathlib, sys; from bench.cli import main\n'
+        'assert main(sys.argv[1:]) == 0\n'
+        "names = (path.read_text().strip() for path in pathlib.Path('/proc/self/task').glob('*/comm'))\n"
+        'print(json.dumps(collections.Counter(names)))\n'
+    )
+    words = (*INPUT, f'--data_dir={shards}', '--data_name=folder', '--num_intra_threads=5', '--num_inter_threads=3')
+    seen = []
+    for more in ((), ('--skip_bad_records=1',)):
+        done = python(code, *words, *more, f'--result_dir={tmp_path}')
+        assert (done.returncode, done.stderr) == (0, '')
+        seen.append(json.loads(done.stdout.splitlines()[-1]))
+    for pool in ('Eigen', 'Compute'):
+        without, looked = (sum(count for name, count in names.items() if pool in name) for names in seen)
+        assert without == looked > 1, (pool, seen)
 
 
 def test_a_read_only_folder_described_by_a_json_file_is_read_and_left_as_it_was(damaged: Path, tmp_path: Path) -> None:

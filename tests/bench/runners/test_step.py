@@ -248,6 +248,49 @@ def test_freezing_and_folding_change_no_prediction(model: str, data_format: str)
     assert np.abs(found - wanted).max() / wanted.std() < 1e-3
 
 
+@pytest.mark.parametrize('data_format', ['NHWC', 'NCHW'])
+@pytest.mark.parametrize('biases', ['none', 'its own', 'shared'])
+def test_biases_between_a_convolution_and_its_batch_norm_are_folded_too(data_format: str, biases: str) -> None:
+    """As Keras' ResNets have them. Biases that something else reads as well stay as they are for that."""
+    random = np.random.RandomState(1)
+    images = random.standard_normal((2, 7, 7, 3)).astype(np.float32)
+    images = images if data_format == 'NHWC' else images.transpose(0, 3, 1, 2)
+    constants = [random.uniform(0.5, 1.5, 4).astype(np.float32) for _ in range(5)]
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        x = tf.placeholder(tf.float32, images.shape, 'images')
+        weights = tf.constant(random.standard_normal((3, 3, 3, 4)), tf.float32)
+        y = tf.nn.conv2d(x, weights, 2, 'SAME', data_format=data_format)
+        added = tf.constant(constants[0])
+        if biases != 'none':
+            y = tf.nn.bias_add(y, added, data_format)
+        y, _, _ = tf.nn.fused_batch_norm(y, *map(tf.constant, constants[1:]), 0.001, data_format, is_training=False)
+        if biases == 'shared':
+            y = tf.nn.bias_add(y, added, data_format)
+        y = tf.nn.relu(y, name='output')
+        wanted = session.run(y, {x: images})
+        folded = inference.fold_batch_norms(graph.as_graph_def(), 'output')
+    assert not [node.name for node in folded.node if 'BatchNorm' in node.op]
+    assert len([node for node in folded.node if node.op == 'BiasAdd']) == (2 if biases == 'shared' else 1)
+    with tf.Graph().as_default(), tf.Session() as session:
+        found = session.run(inference.attach(folded, 'images', tf.constant(images), 'output'))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_what_something_else_reads_is_not_changed_by_folding() -> None:
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        x = tf.placeholder(tf.float32, [1, 3, 3, 2], 'images')
+        plain = tf.nn.bias_add(tf.nn.conv2d(x, tf.ones([1, 1, 2, 2]), 1, 'SAME'), [1.0, 2.0])
+        ones = tf.constant([3.0, 3.0])
+        y, _, _ = tf.nn.fused_batch_norm(plain, ones, ones, ones, ones, is_training=False)
+        tf.add(y, plain, name='output')
+        images = np.ones((1, 3, 3, 2), np.float32)
+        wanted = session.run('output:0', {x: images})
+        folded = inference.fold_batch_norms(graph.as_graph_def(), 'output')
+    with tf.Graph().as_default(), tf.Session() as session:
+        found = session.run(inference.attach(folded, 'images', tf.constant(images), 'output'))
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
 def test_fully_connected_weights_are_frozen_as_matrices_and_give_the_same() -> None:
     network = registry.get('alexnet_v2')
     images = np.random.RandomState(3).uniform(-1, 1, (2, 224, 224, 3)).astype(np.float32)

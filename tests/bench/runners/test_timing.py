@@ -104,10 +104,13 @@ def test_a_stop_request_in_the_warm_up_measures_nothing(monkeypatch: pytest.Monk
     assert (seen.end, seen.step_seconds, len(seen.warmup_seconds)) == ('interrupted', (), 3)
 
 
-def test_a_loss_that_is_not_finite_is_null_and_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(iter([1.0] * 100), loss=lambda step: float('nan') if step > 3 else 1.0)
+@pytest.mark.parametrize(('first', 'losses'), [(4, (1.0, 1.0, None, None)), (1, (None,) * 4)])
+def test_a_loss_that_is_not_finite_is_null_and_warned_of(
+    monkeypatch: pytest.MonkeyPatch, first: int, losses: tuple[float | None, ...]
+) -> None:
+    clock = Clock(iter([1.0] * 100), loss=lambda step: float('nan') if step >= first else 1.0)
     seen = measured(clock, TimingOptions(num_batches=4, num_warmup_batches=1), monkeypatch)
-    assert seen.losses == (1.0, 1.0, None, None)
+    assert seen.losses == losses
     assert [warning['code'] for warning in timing.warnings(seen)] == ['loss_not_finite']
 
 
