@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import importlib
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 from bench import __version__, config, distribution, flags
 from bench.autotune.options import AutotuneConfig
 from bench.data.convert.options import ConvertConfig
+from bench.data.labels import LabelsConfig
 from bench.errors import BenchError, UsageError, nearest
 from bench.exchange.options import NetworkConfig, ScalingConfig
 from bench.machine import capabilities, tuning
@@ -37,6 +39,7 @@ COMMANDS = {
     ),
     'benchmark': _Command(config.BenchmarkConfig, 'bench.runners.local:run', 'time training steps, inference or input'),
     'convert': _Command(ConvertConfig, 'bench.data.convert.command:run', 'a dataset to TFRecord shards'),
+    'labels': _Command(LabelsConfig, 'bench.data.labels:run', "the names of a dataset's classes"),
     'machine': _Command(
         MachineConfig, 'bench.machine.command:run', 'what this machine and TensorFlow build are, and advice'
     ),
@@ -48,32 +51,61 @@ COMMANDS = {
 _DEFAULT = 'benchmark'
 
 
+# What a file that is already open can answer to writing.
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+# As shells tell of a program that was ended by SIGPIPE.
+_OUTPUT_CUT = 141
+
+
 def entry() -> None:
     """The installed script's start."""
     sys.exit(main(sys.argv[1:]))
 
 
 def main(words: Sequence[str]) -> int:
-    """Does what the words ask for and gives the exit status: 0 done, 1 failed or interrupted, 2 wrong usage."""
+    """Does what the words ask for and gives the exit status: 0 done, 1 failed or interrupted, 2 wrong usage.
+
+    141, without a word, where whoever read the output (`models | head`) had enough before its end: as other programs'.
+    """
+    if sys.stdout is None:  # closed by `>&-`
+        sys.stdout = open(os.devnull, 'w')  # noqa: PTH123, SIM115  (stays open as long as the process)
     try:
-        return _main(list(words))
+        status = _main(list(words))
+        # Here, where it can be told that it fails, and not when Python ends.
+        sys.stdout.flush()
+        return status
     except UsageError as error:
         for problem in error.problems:
-            print(f'error: {problem}', file=sys.stderr)
+            _tell(problem, words)
         return error.exit_status
     except BenchError as error:
-        print(f'error: {error}', file=sys.stderr)
+        _tell(str(error), words)
         return error.exit_status
     except KeyboardInterrupt:
         print('interrupted.', file=sys.stderr)
         return 1
     except BrokenPipeError:
-        # Whoever read our output (`head`) went away. Python would complain once more when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        _drop_output()
+        return _OUTPUT_CUT
     except OSError as error:
-        print(f'error: {error.filename or "the system"}: {error.strerror}.', file=sys.stderr)
+        _drop_output()
+        where = 'standard output' if error.errno in _OF_WRITING else 'the system'
+        print(f'error: {error.filename or where}: {error.strerror}.', file=sys.stderr)
         return 1
+
+
+def _tell(problem: str, words: Sequence[str]) -> None:
+    """Prints what is wrong, with the flags' names as they were typed."""
+    command = COMMANDS.get(words[0] if words and not words[0].startswith('-') else _DEFAULT)
+    print(f'error: {flags.as_typed(problem, command.config_class, words) if command else problem}', file=sys.stderr)
+
+
+def _drop_output() -> None:
+    """Drops what standard output does not take, about which Python would complain once more when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _main(words: list[str]) -> int:
@@ -136,7 +168,7 @@ def _help() -> str:
         *(f'  {name:<12}{command.job}' for name, command in COMMANDS.items()),
         '',
         f'Without a command: {_DEFAULT}, whose flags are below; `run_benchmark.py COMMAND --help` shows others.',
-        'Exit status: 0 done, 1 failed or interrupted, 2 wrong usage.',
+        'Exit status: 0 done, 1 failed or interrupted, 2 wrong usage, 141 nobody read the output to its end.',
         flags.describe(COMMANDS[_DEFAULT].config_class),
     ]
     return '\n'.join(lines)

@@ -207,6 +207,16 @@ def _make(config_class: type[Config], given: dict[str, Any]) -> Config:
     return config_class(**arguments)
 
 
+def as_typed(text: str, config_class: type, words: Sequence[str]) -> str:
+    """The text with each flag under the name that the words gave it last, where that is one of its aliases."""
+    typed = [word.lstrip('-').partition('=')[0] for word in words if word.startswith('-')]
+    for field, _ in _options(config_class):
+        names = [name for name in typed if name in (field.name, *field.metadata['aliases'])]
+        if names:
+            text = re.sub(rf'(?<![\w-])--{field.name}(?!\w)', f'--{names[-1]}', text)
+    return text
+
+
 def words(config: Any) -> list[str]:
     """The command line that gives this config: a flag for each option that is not its default."""
     found = []

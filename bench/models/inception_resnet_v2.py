@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from bench.models.inception_v3 import stem
 from bench.models.registry import register
 from bench.models.style import BatchNorm
 
@@ -30,7 +31,7 @@ _PLAIN: dict[str, Any] = {'activation': None, 'batch_norm': None}
 def inception_resnet_v2(net: Layers, images: Any) -> Any:
     """Modules with shortcuts: 10 on 35x35, 20 on 17x17 and 10 on 8x8 maps, and an auxiliary head."""
     with net.scope('InceptionResnetV2'), net.style(**_STYLE):
-        x = _module_5b(net, _stem(net, images))
+        x = _module_5b(net, stem(net, images))
         for index in range(1, 11):
             with net.scope(f'Repeat/block35_{index}'):
                 x = _block_35(net, x)
@@ -53,16 +54,6 @@ def inception_resnet_v2(net: Layers, images: Any) -> Any:
             x = net.end('Logits', net.dense(x, net.num_classes, 'Logits', **_PLAIN))
             net.end('Predictions', net.softmax(x))
         return x
-
-
-def _stem(net: Layers, x: Any) -> Any:
-    x = net.end('Conv2d_1a_3x3', net.conv(x, 32, 3, 'Conv2d_1a_3x3', **_HALF))
-    x = net.end('Conv2d_2a_3x3', net.conv(x, 32, 3, 'Conv2d_2a_3x3', padding='VALID'))
-    x = net.end('Conv2d_2b_3x3', net.conv(x, 64, 3, 'Conv2d_2b_3x3'))
-    x = net.end('MaxPool_3a_3x3', net.max_pool(x, 3, 'MaxPool_3a_3x3'))
-    x = net.end('Conv2d_3b_1x1', net.conv(x, 80, 1, 'Conv2d_3b_1x1', padding='VALID'))
-    x = net.end('Conv2d_4a_3x3', net.conv(x, 192, 3, 'Conv2d_4a_3x3', padding='VALID'))
-    return net.end('MaxPool_5a_3x3', net.max_pool(x, 3, 'MaxPool_5a_3x3'))
 
 
 def _module_5b(net: Layers, x: Any) -> Any:

@@ -25,7 +25,7 @@ _LOGITS: dict[str, Any] = {'activation': None, 'batch_norm': None}
 def inception_v3(net: Layers, images: Any) -> Any:
     """Eleven modules of branches and an auxiliary head."""
     with net.scope('InceptionV3'), net.style(**_STYLE):
-        x = _stem(net, images)
+        x = stem(net, images)
         x = _module_35(net, x, 'Mixed_5b', 32)
         x = _module_35(net, x, 'Mixed_5c', 64, ('Conv2d_0b_1x1', 'Conv_1_0c_5x5'))
         x = _module_35(net, x, 'Mixed_5d', 64)
@@ -46,7 +46,7 @@ def inception_v3(net: Layers, images: Any) -> Any:
         return x
 
 
-def _stem(net: Layers, x: Any) -> Any:
+def stem(net: Layers, x: Any) -> Any:
     """To 192 channels on a map an eighth of the image's size."""
     x = net.end('Conv2d_1a_3x3', net.conv(x, 32, 3, 'Conv2d_1a_3x3', stride=2, padding='VALID'))
     x = net.end('Conv2d_2a_3x3', net.conv(x, 32, 3, 'Conv2d_2a_3x3', padding='VALID'))

@@ -142,9 +142,12 @@ class Layers:
             weights = self._weights((height, width, self.channels(x), outputs), style)
             x, padding = self._pad(x, height, width, stride, padding)
             strides = self._per_axis(stride, stride, 1)
-            pointwise = (height, width, stride, self.data_format) == (1, 1, 1, 'NHWC')
-            with gradients.of_pointwise() if pointwise else contextlib.nullcontext():
-                x = tf.nn.conv2d(x, weights, strides=strides, padding=padding, data_format=self.data_format)
+            if self.data_format == 'NCHW' and self.channels(x) == 1:
+                x = _of_one_channel(x, weights, stride, padding)
+            else:
+                pointwise = (height, width, stride, self.data_format) == (1, 1, 1, 'NHWC')
+                with gradients.of_pointwise() if pointwise else contextlib.nullcontext():
+                    x = tf.nn.conv2d(x, weights, strides=strides, padding=padding, data_format=self.data_format)
             return self._finish(x, outputs, style)
 
     def full_conv(self, x: Tensor, outputs: int, size: Size, scope: str, **changes: Any) -> Tensor:
@@ -332,6 +335,16 @@ class Layers:
     def softmax(self, logits: Tensor, scope: str = 'Predictions') -> Tensor:
         """Probabilities of [N, num_classes] logits."""
         return tf.nn.softmax(logits, name=scope)
+
+
+def _of_one_channel(x: Tensor, weights: Tensor, stride: int, padding: str) -> Tensor:
+    """A convolution of [N, 1, H, W], computed in NHWC: oneDNN has no fast kernel for one input channel in NCHW.
+
+    The map is the same memory in both layouts, and is not moved; the result is.
+    """
+    height, width = (int(size) for size in x.shape[2:])
+    x = tf.nn.conv2d(tf.reshape(x, [-1, height, width, 1]), weights, strides=stride, padding=padding)
+    return tf.transpose(x, [0, 3, 1, 2])
 
 
 def _pair(size: Size) -> tuple[int, int]:

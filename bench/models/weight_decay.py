@@ -10,7 +10,8 @@ import tensorflow.compat.v1 as tf
 
 Tensor = Any
 
-_COLLECTION = 'weight_decays'
+# Collections of the graph, in the same order: of what a graph's export (tf.train.export_meta_graph) can write.
+_VARIABLES, _FACTORS, _PENALTIES = (f'weight_decay_{part}' for part in ('variables', 'factors', 'penalties'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,8 @@ def l2(factor: float) -> Callable[[Any], Tensor]:
 
     def penalty(variable: Any) -> Tensor:
         loss = tf.multiply(factor, tf.nn.l2_loss(variable), name='l2_regularizer')
-        tf.add_to_collection(_COLLECTION, WeightDecay(variable, factor, loss))
+        for collection, value in ((_VARIABLES, variable), (_FACTORS, factor), (_PENALTIES, loss)):
+            tf.add_to_collection(collection, value)
         return loss
 
     return penalty
@@ -35,4 +37,5 @@ def l2(factor: float) -> Callable[[Any], Tensor]:
 
 def collected() -> list[WeightDecay]:
     """Those of the current graph."""
-    return tf.get_collection(_COLLECTION)
+    columns = (tf.get_collection(name) for name in (_VARIABLES, _FACTORS, _PENALTIES))
+    return [WeightDecay(*row) for row in zip(*columns, strict=True)]

@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from program import command, python, run
 
-ROOT = Path(__file__).parents[2]
-
-
-def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The program as a process."""
-    import os
-
-    return subprocess.run(
-        [sys.executable, str(ROOT / 'run_benchmark.py'), *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, **environment},
-        timeout=120,
-    )
+from bench import errors
 
 
 @pytest.mark.parametrize(
@@ -52,7 +38,13 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         (['--model=vgg_16', '--image_size=8'], ['--image_size=8 is too small for vgg_16']),
         (['--data_dir=/no/such/folder'], ['/no/such/folder']),
         (['--result_dir=/proc/version/x'], ['--result_dir=/proc/version/x', 'not a folder']),
+        (['--result_dir=/proc/results'], ['--result_dir=/proc/results', 'no file can be written in /proc']),
         (['models', 'vgg17*'], ["'vgg17*'"]),
+        # As it was typed, and not as another program calls it.
+        (['--train_image_size=0'], ['--train_image_size=0: 1 or more']),
+        (['--model_name=vgg17', '--dataset_dir=/no'], ['--model_name=vgg17', '--dataset_dir=/no']),
+        (['--image_size=64', '--train_image_size=8'], ['--train_image_size=8 is too small for vgg_16']),
+        (['convert', '--data_name=flower', '--data_dir=x'], ['--data_name=flower: one of']),
     ],
 )
 def test_wrong_usage_is_told_with_value_and_remedy(words: list[str], told: list[str]) -> None:
@@ -90,7 +82,7 @@ def test_bf16_without_the_instructions_is_refused() -> None:
 )
 def test_answers_that_need_no_tensorflow_do_not_load_it(words: list[str]) -> None:
     code = f'import sys; from bench.cli import main; main({words!r}); sys.exit("tensorflow" in sys.modules)'
-    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = python(code)
     assert done.returncode == 0, done.stderr
 
 
@@ -118,3 +110,31 @@ def test_models_lists_by_pattern_and_as_json() -> None:
 
 def test_a_tf_cnn_benchmarks_name_is_an_alias_where_the_network_is_the_same() -> None:
     assert [row['name'] for row in json.loads(run('models', 'inception3', '--json').stdout)] == ['inception_v3']
+
+
+@pytest.mark.parametrize('words', [['models'], ['models', 'vgg*'], ['--help'], ['models', '--json']])
+def test_a_listing_that_is_cut_by_its_reader_ends_without_a_word(words: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command(*words), stdout=writer, stderr=subprocess.PIPE, check=False, timeout=60)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b'')
+
+
+def test_a_full_disk_under_a_listing_is_told_once() -> None:
+    for words in (['models'], ['models', 'vgg_16']):
+        with open('/dev/full', 'w') as full:  # noqa: PTH123
+            done = subprocess.run(command(*words), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, done.stderr) == (1, 'error: standard output: No space left on device.\n')
+
+
+def test_a_closed_standard_output_is_no_failure() -> None:
+    words = ['sh', '-c', '"$@" >&-', 'sh', *command('models', 'vgg_16')]
+    done = subprocess.run(words, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, '')
+
+
+@pytest.mark.parametrize(('count', 'told'), [(0, '0 classes'), (1, '1 class'), (2, '2 classes')])
+def test_one_is_not_called_several(count: int, told: str) -> None:
+    assert errors.number(count, 'class', 'classes') == told
+    assert errors.number(count, 'file') == told.replace('classes', 'files').replace('class', 'file')

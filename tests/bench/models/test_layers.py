@@ -46,6 +46,32 @@ def test_a_fully_connected_layer_is_the_convolution_that_slim_makes_of_it(layout
 
 
 @_layouts
+@pytest.mark.parametrize(('stride', 'padding'), [(1, 'SAME'), (2, 'SAME'), (2, 'VALID'), (2, 'FIXED')])
+def test_a_convolution_of_one_channel_has_the_same_result_and_gradients_in_both_layouts(
+    layout: str, stride: int, padding: str
+) -> None:
+    x = np.random.RandomState(0).standard_normal((3, 10, 9, 1)).astype(np.float32)
+
+    def with_gradients(y: Any, images: Any, weights: Any) -> list[Any]:
+        return [y, *tf.gradients(tf.reduce_sum(y**3), [images, weights])]
+
+    with tf.Graph().as_default(), tf.Session() as session:
+        net = Layers(data_format=layout)
+        images = tf.constant(x if layout == 'NHWC' else x.transpose(0, 3, 1, 2))
+        y = net.conv(images, 6, 5, 'conv', stride=stride, padding=padding, activation=None, bias=None)
+        (weights,) = tf.trainable_variables()
+        plain = tf.constant(x)
+        padded = tf.pad(plain, [(0, 0), (2, 2), (2, 2), (0, 0)]) if padding == 'FIXED' else plain
+        z = tf.nn.conv2d(padded, weights, stride, 'SAME' if padding == 'SAME' else 'VALID')
+        session.run(tf.global_variables_initializer())
+        got = session.run(with_gradients(y, images, weights))
+        wanted = session.run(with_gradients(z, plain, weights))
+    for mine, other in zip(got, wanted, strict=True):
+        is_map = layout == 'NCHW' and mine.shape[:2] != (5, 5)
+        np.testing.assert_allclose(mine.transpose(0, 2, 3, 1) if is_map else mine, other, rtol=1e-4, atol=1e-4)
+
+
+@_layouts
 @pytest.mark.parametrize('pixels', [3, 4])
 def test_a_fully_connected_layer_can_have_batch_norm(layout: str, pixels: int) -> None:
     with tf.Graph().as_default():
