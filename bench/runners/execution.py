@@ -18,9 +18,9 @@ from bench.errors import BenchError, UsageError
 from bench.machine import memory, noise, rates, remarks
 from bench.models.registry import Network
 from bench.record import Json
-from bench.runners import timing, trace
 from bench.runners import session as sessions
 from bench.runners import step as steps
+from bench.runners import timing, trace
 from bench.runners.member import Progress
 from bench.runners.strategy import Strategy, plain_call
 from bench.screen import Screen
