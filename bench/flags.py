@@ -20,6 +20,7 @@ Config = TypeVar('Config')
 
 # Flags of the programs that people come from, which have no meaning here, and what to do instead.
 _ELSEWHERE = {
+    'autotune': 'It stands alone, with nothing behind it: run_benchmark.py --autotune --model=...',
     'device': 'Leave it out: the networks are computed on the CPU.',
     'local_parameter_device': 'Leave it out: the networks are computed on the CPU.',
     'num_gpus': 'Leave it out: the networks are computed on the CPU.',

@@ -65,7 +65,7 @@ def run(config: AutotuneConfig, words: Sequence[str]) -> int:
             return 1
         path = _path(config, base, resolved)
         files.write(
-            path, json.dumps(_contents(config, resolved, found, words, time.monotonic() - start), indent=1) + '\n'
+            path, json.dumps(contents(config, resolved, found, words, time.monotonic() - start), indent=1) + '\n'
         )
         screen.line(f'{"settings":<12}{path}')
         if found.proven:
@@ -130,7 +130,7 @@ class _Tries:
         return search.Sample(change, speed, seconds)
 
 
-def _contents(
+def contents(
     config: AutotuneConfig, resolved: BenchmarkConfig, found: search.Found, words: Sequence[str], seconds: float
 ) -> record.Json:
     """The settings file; see bench/settings.py."""

@@ -24,7 +24,7 @@ def lines(found: Found, resolved: BenchmarkConfig) -> list[str]:
 
 
 def _answer(found: Found, resolved: BenchmarkConfig) -> list[str]:
-    if not found.looked:
+    if found.best is None and not found.looked:
         return ['Nothing could be tried: the defaults are kept.']
     if found.best is None:
         return ['Nothing that was tried looked more than 1 % faster than the defaults: the defaults are kept.']

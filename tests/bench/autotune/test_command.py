@@ -9,10 +9,14 @@ from typing import Any
 import program
 import pytest
 
-from bench.autotune import changes
+from analysis import statistics
+from bench import settings
+from bench.autotune import changes, command, report, search
 from bench.autotune.options import AutotuneConfig
+from bench.config import BenchmarkConfig
 from bench.machine import cpu
 from bench.machine.capabilities import Capabilities
+from bench.models import registry
 
 SMALL = ('--model=trivial', '--batch_size=2', '--num_warmup_batches=1', '--num_batches=5')
 
@@ -71,6 +75,30 @@ def test_a_search_without_time_writes_what_no_run_takes(tmp_path: Path) -> None:
     taken = program.run(*SMALL, f'--settings={path}', f'--result_dir={tmp_path / "run"}')
     assert taken.returncode == 0, taken.stderr
     assert program.the_record(tmp_path / 'run')['settings']['flags'] == []
+
+
+@pytest.mark.parametrize(('low', 'applied'), [(1.02, True), (0.99, False)])
+def test_a_run_does_not_take_what_was_proven_or_takes_what_was_not(tmp_path: Path, low: float, applied: bool) -> None:
+    config = AutotuneConfig(benchmark=('--model=trivial',))
+    best = changes.Change((('num_inter_threads', '2'), ('precision', 'bf16')))
+    found = search.Found(
+        samples=[search.Sample(changes.DEFAULT, 10.0, 5.0)],
+        best=best,
+        pairs=[(10.0, 11.0)] * 5,
+        gain=statistics.Interval(1.1, low, 1.2, 0.95),
+    )
+    resolved = config.benchmark_config()[0].resolved(registry.get('trivial'), None, 2)
+    path = tmp_path / 'found.json'
+    path.write_text(json.dumps(command.contents(config, resolved, found, ['--autotune'], 99.0)))
+    taken, problems = settings.parse(BenchmarkConfig, ['--model=trivial', f'--settings={path}'], 'program')
+    assert problems == []
+    assert settings.warnings(settings.told(taken, []), resolved) == []
+    expected = (2, 'bf16') if applied else (None, 'fp32')
+    assert (taken.threads.num_inter_threads, taken.network.precision) == expected
+    text = '\n'.join(report.lines(found, resolved))
+    assert '--num_inter_threads=2 --precision=bf16: 1.100 times' in text
+    assert ('the defaults are kept' in text) == (not applied)
+    assert ('bfloat16 rounds' in text) == applied
 
 
 @pytest.mark.slow
