@@ -72,6 +72,8 @@ def plot(
     ticks = [2**power for power in range(int(np.log2(most)) + 1)]
     panel.set_xticks(ticks, [str(tick) for tick in ticks])
     panel.minorticks_off()
+    panel.yaxis.set_major_formatter(lambda rate, _: f'{rate:,g}')
+    panel.set_xlim(right=1.7 * most)
     panel.set_xlabel('workers')
     panel.set_ylabel('images/sec of all workers')
     panel.set_title(title, fontsize=11)

@@ -111,7 +111,7 @@ def _work(found: record.Json) -> str:
     network, threads = found['config']['network'], found['config']['threads']
     return (
         f'{network["model"]}, batch {network["batch_size"]} of {network["image_size"]}x{network["image_size"]}, '
-        f'{network["data_format"]}, {network["precision"]}, {threads["num_intra_threads"]} threads a worker'
+        f'{network["data_format"]}, {network["precision"]}, threads of a worker: {threads["num_intra_threads"]}'
     )
 
 
