@@ -103,21 +103,23 @@ def test_a_run_does_not_take_what_was_proven_or_takes_what_was_not(tmp_path: Pat
 
 @pytest.mark.slow
 def test_a_search_with_time_does_not_compare_in_fresh_pairs(tmp_path: Path) -> None:
-    # bfloat16 of oneDNN and one thread of two make lenet slower or faster, but never the same; what is found is told.
     path = tmp_path / 'found.json'
     words = ('autotune', '--model=lenet', '--batch_size=64', '--num_intra_threads=1', '--autotune_seconds=240')
     done = program.run(*words, f'--settings_file={path}', f'--result_dir={tmp_path}')
     assert done.returncode == 0, done.stderr
-    measured = json.loads(path.read_text())['measured']
-    tried = {run['settings'] for run in measured['runs']}
-    assert {'default', '--data_format=NCHW', '--xla=true'} <= tried
+    found = json.loads(path.read_text())
+    measured = found['measured']
+    # On a busy machine there is time for fewer.
+    assert {'--data_format=NCHW', '--xla=true'} <= {run['settings'] for run in measured['runs']} | {
+        *measured['not_tried']
+    }
     if measured['compared']:
         assert len(measured['pairs']) >= 2
         assert measured['times_default']['low'] < measured['times_default']['estimate']
-    flags = json.loads(path.read_text())['flags']
-    assert bool(flags) == bool(measured['compared'] and measured['times_default']['low'] > 1)
+        assert f'{measured["compared"]}: {measured["times_default"]["estimate"]:.3f} times' in done.stdout
+    assert bool(found['flags']) == bool(measured['compared'] and measured['times_default']['low'] > 1)
     # NCHW is far slower for lenet, whose first convolution sees one channel.
-    assert 'data_format' not in flags
+    assert 'data_format' not in found['flags']
 
 
 def test_a_run_that_fails_as_it_was_typed_is_searched(tmp_path: Path) -> None:
