@@ -237,8 +237,8 @@ def _of_slowing(noise: Json) -> Iterator[tuple[str, str]]:
         yield (
             'quota',
             f'The quota of the control group stopped this run in {noise["quota_periods"]} periods, for {stopped:.1f} '
-            f'processor seconds in {seconds:.1f}. Give it more processors (docker run --cpus=), or fewer threads: '
-            '--num_intra_threads=.',
+            f'processor seconds in {seconds:.1f}. Give it more processors (docker run --cpus=), or fewer '
+            'threads (--num_intra_threads=).',
         )
     if noise['thermal_throttles']:
         yield (

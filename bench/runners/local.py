@@ -50,7 +50,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         screen.progress('loading TensorFlow')
         # Only here, because it takes seconds: everything that can be refused has been.
         from bench.data import trouble
-        from bench.runners import execution, footprint, profile, strategy
+        from bench.runners import execution, footprint, strategy
 
         with cores.pinned(place.cpus if place else ()):  # where threads are made, there they stay
             execution.begin(config)
@@ -79,15 +79,24 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
                 if shared.rank > 0:
                     return 0
                 written = merge.merged(parts, workers=shared.size, synchronous=shared.is_synchronous)
-            failures = []
-            if seen.traced and seen.machine_rates:
-                try:
-                    name = report.name(config, started)
-                    profile.write(seen.traced, seen.machine_rates, written, name, screen)
-                except BenchError as error:
-                    failures.append(str(error))
+            failures = _write_profile(seen, written, report.name(config, started), screen)
             stop.finish()
             return report.conclude(written, config, started, screen, failures)
+
+
+def _write_profile(seen: Any, written: record.Json, name: str, screen: Screen) -> list[str]:
+    """Writes the profile, if one was asked for, and tells what kept it from being written."""
+    from bench.runners import profile
+
+    if not written['config']['profile']['profile'] or written['ended']['status'] != 'completed':
+        return []
+    if not seen.traced or not seen.machine_rates:
+        return ['The run was stopped before its profile was made.']
+    try:
+        profile.write(seen.traced, seen.machine_rates, written, name, screen)
+    except BenchError as error:
+        return [str(error)]
+    return []
 
 
 def _place(options: distribution.DistributionOptions) -> member.Place | None:

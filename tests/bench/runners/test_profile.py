@@ -189,6 +189,19 @@ def test_a_profile_that_cannot_be_is_refused(other: str, capsys: pytest.CaptureF
     assert '--profile' in capsys.readouterr().err
 
 
+def test_a_run_that_is_stopped_while_it_is_traced_keeps_its_record_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # As it gives where the end was asked for before the first step was traced.
+    monkeypatch.setattr(trace, 'trace', lambda session, fetches, stop_requested: None)
+    words = ['--model=lenet', '--batch_size=2', '--num_warmup_batches=1', '--num_batches=2', '--profile']
+    assert main([*words, f'--result_dir={tmp_path}']) == 1
+    (path,) = tmp_path.iterdir()
+    written = json.loads(path.read_text())
+    assert (written['profile'], len(written['workers'][0]['step_seconds'])) == (None, 2)
+    assert 'before its profile was made' in capsys.readouterr().err
+
+
 def test_a_profile_lies_beside_its_record_with_its_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ['--model=lenet', '--batch_size=8', '--num_warmup_batches=2', '--num_batches=5', '--profile']
     assert main([*words, f'--result_dir={tmp_path}']) == 0
