@@ -70,12 +70,14 @@ class Process:
     Attributes:
       seconds: of processors, its own.
       reaped_seconds: of its children that ended and were waited for.
+      started: ticks after the machine's start, which tell it from another of the same number.
     """
 
     name: str
     parent: int
     seconds: float
     reaped_seconds: float
+    started: int
 
 
 def load(own: Iterable[int], cpus: Collection[int]) -> Load:
@@ -153,7 +155,8 @@ def parse_process(stat: str, ticks: int | None = None) -> Process | None:
     fields = tail.split()
     user, system, reaped_user, reaped_system = map(int, fields[11:15])
     name = head.partition('(')[2]
-    return Process(name, int(fields[1]), (user + system) / ticks, (reaped_user + reaped_system) / ticks)
+    reaped = (reaped_user + reaped_system) / ticks
+    return Process(name, int(fields[1]), (user + system) / ticks, reaped, int(fields[19]))
 
 
 def quota(stats: Iterable[str]) -> tuple[int | None, float | None]:

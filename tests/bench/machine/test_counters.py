@@ -40,7 +40,7 @@ def test_a_process_whose_name_looks_like_fields_is_read() -> None:
         '4242 (a) R 1 (b) S 17 4242 4242 34816 4242 4194304 1180 75000 3 9 250 50 1000 200 20 0 5 0 8071 '
         '231538688 29573 18446744073709551615\n'
     )
-    assert counters.parse_process(text, ticks=100) == Process('a) R 1 (b', 17, 3.0, 12.0)
+    assert counters.parse_process(text, ticks=100) == Process('a) R 1 (b', 17, 3.0, 12.0, 8071)
 
 
 def test_a_process_that_has_vanished_is_none() -> None:
@@ -74,5 +74,5 @@ def test_stalls_are_those_of_some_tasks_in_seconds() -> None:
 
 
 def test_a_family_has_grandchildren_and_no_neighbours() -> None:
-    known = {pid: Process('x', parent, 0, 0) for pid, parent in ((1, 0), (5, 1), (6, 5), (7, 6), (8, 1))}
+    known = {pid: Process('x', parent, 0, 0, 0) for pid, parent in ((1, 0), (5, 1), (6, 5), (7, 6), (8, 1))}
     assert counters.family(5, known) == {5, 6, 7}

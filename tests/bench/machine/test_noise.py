@@ -78,18 +78,20 @@ def test_rounded_counters_never_give_less_than_nothing() -> None:
 
 def test_the_busiest_are_others_and_what_they_used_meanwhile() -> None:
     before = {
-        1: Process('init', 0, 500.0, 10.0),
-        5: Process('grandchild', 6, 1.0, 0.0),
-        6: Process('child', 1, 3.0, 0.0),
-        7: Process('bench', 1, 3.0, 0.0),
-        8: Process('old', 1, 4.0, 0.0),
+        1: Process('init', 0, 500.0, 10.0, 10),
+        5: Process('grandchild', 6, 1.0, 0.0, 10),
+        6: Process('child', 1, 3.0, 0.0, 10),
+        7: Process('bench', 1, 3.0, 0.0, 10),
+        8: Process('old', 1, 4.0, 0.0, 10),
+        11: Process('kworker/u8:1-flush', 2, 90.0, 0.0, 10),
     }
     after = {
-        1: Process('init', 0, 500.0, 14.5),  # two that descend from it ended, which had used four seconds before
-        7: Process('bench', 1, 23.0, 0.0),
-        8: Process('reused', 1, 2.0, 0.0),  # another process, which got the number
-        9: Process('burn', 1, 9.0, 0.0),
-        10: Process('idle', 1, 0.0, 0.0),
+        1: Process('init', 0, 500.0, 14.5, 10),  # two that descend from it ended, which had used four seconds before
+        7: Process('bench', 1, 23.0, 0.0, 10),
+        8: Process('reused', 1, 2.0, 0.0, 90),  # another process, which got the number
+        9: Process('burn', 1, 9.0, 0.0, 80),
+        10: Process('idle', 1, 0.0, 0.0, 85),
+        11: Process('kworker/u8:1-events', 2, 90.1, 0.0, 10),  # the same, which has another name now
     }
     assert noise.busiest(before, after, {7}, 10.0) == [
         {'name': 'burn', 'pid': 9, 'processors': 0.9},
@@ -144,9 +146,9 @@ def test_what_is_below_its_limit_is_no_alarm(changes: dict[str, Any]) -> None:
 
 
 def test_threads_that_are_too_many_are_told_of_and_no_others() -> None:
-    assert codes({**QUIET, 'preemptions': 4000}, threads=3) == ['preempted']
-    assert codes({**QUIET, 'preemptions': 3900}, threads=3) == []
-    assert codes({**QUIET, 'preemptions': 40000}, threads=2) == []
+    assert codes({**QUIET, 'preemptions': 80000}, threads=3) == ['preempted']
+    assert codes({**QUIET, 'preemptions': 79000}, threads=3) == []
+    assert codes({**QUIET, 'preemptions': 800000}, threads=2) == []
 
 
 def test_a_warning_names_who_and_says_when_it_is_the_whole_host() -> None:
