@@ -1,7 +1,8 @@
 """The most that this machine does: arithmetic and memory, which a run's speed is a fraction of. Imports TensorFlow.
 
 Arithmetic: the best of several products, because no single one is the fastest on every processor and in every type.
-One of them is a convolution, which oneDNN computes as products of blocks, sometimes faster than its matrix products.
+One of them is a convolution, which oneDNN computes as products of blocks, sometimes faster than its matrix products: on
+two cores of an EPYC (Zen 4) 466 GFLOP/s in bfloat16, where these reach 403 to 430, and 235 in float32 (220).
 
 Memory: the in-place form of the triad of STREAM (McCalpin, Memory bandwidth and machine balance in current high
 performance computers, 1995), a = a - scalar * b, which is also gradient descent's update. In place, because a result in
