@@ -29,8 +29,9 @@ def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
     whole['started'] = min(each['started'] for each in records)
     whole['ended'] = _ended([each['ended'] for each in records])
     whole['throughput'] = _throughput(records, whole['images_per_step'], synchronous=synchronous)
-    whole['work'] = _work([each['work'] for each in records], whole['throughput'])
-    whole['machine_rates'] = _machine_rates([each['machine_rates'] for each in records])
+    apart = _apart(records)
+    whole['work'] = _work([each['work'] for each in apart], whole['throughput'])
+    whole['machine_rates'] = _machine_rates([each['machine_rates'] for each in apart])
     whole['warnings'] = _warnings(records)
     distribution = whole['config']['distribution']
     whole['distribution'] = {
@@ -46,27 +47,26 @@ def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
 def scaling(job: Json, alone: Json) -> Json:
     """How well a job scales: its throughput over that of one worker on the same processors, with its interval.
 
-    The interval holds the ratio where both runs are as long as slow changes of the machine; to first order in the
-    relative half widths.
+    The interval of a ratio from those of both, by recovering their variances on the logarithms (Donner and Zou, Stat
+    Methods Med Res 21, 2012). It is about both measurements: what the machine did between them is outside it.
 
     Args:
       job, alone: `throughput` of both records.
     """
     efficiency = job['images_per_second'] / alone['images_per_second']
-    halves = [_relative_half_width(each) for each in (job, alone)]
-    half = None if None in halves else efficiency * math.hypot(*(width or 0.0 for width in halves))
+    low = high = None
+    if job['low'] is not None and alone['low'] is not None:
+        below, above = (
+            [abs(math.log(rate[end] / rate['images_per_second'])) for rate, end in ((job, first), (alone, second))]
+            for first, second in (('low', 'high'), ('high', 'low'))
+        )
+        low, high = efficiency * math.exp(-math.hypot(*below)), efficiency * math.exp(math.hypot(*above))
     return {
         'baseline_images_per_second': alone['images_per_second'],
         'efficiency': efficiency,
-        'low': None if half is None else efficiency - half,
-        'high': None if half is None else efficiency + half,
+        'low': low,
+        'high': high,
     }
-
-
-def _relative_half_width(rate: Json) -> float | None:
-    if rate['low'] is None:
-        return None
-    return float((rate['high'] - rate['low']) / 2 / rate['images_per_second'])
 
 
 def _ended(ends: Sequence[Json]) -> Json:
@@ -92,6 +92,22 @@ def _throughput(records: Sequence[Json], images: int, *, synchronous: bool) -> J
         'high': None if half is None else total + half,
         'confidence': rates[0]['confidence'],
     }
+
+
+def _apart(records: Sequence[Json]) -> list[Json]:
+    """One record for each share of the processors: what several workers reach on one, each at its best, is no sum."""
+    found: dict[tuple[Any, ...], Json] = {}
+    for each in records:
+        worker = each['workers'][0]
+        place = (worker['host'], *(worker['cpus'] or (None, worker['rank'])))
+        best = found.get(place)
+        if (
+            best is None
+            or not best['work']
+            or (each['work'] and each['work']['peak_gflops'] > best['work']['peak_gflops'])
+        ):
+            found[place] = each
+    return list(found.values())
 
 
 def _work(works: Sequence[Json | None], rate: Json | None) -> Json | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench import record
@@ -19,6 +20,7 @@ def part(rank: int, steps: list[float], alone: list[float] | None = None, **chan
     worker = {
         'rank': rank,
         'host': f'host{rank}',
+        'cpus': [],
         'step_seconds': steps,
         'alone_seconds': alone or [],
         'throughput': rate,
@@ -106,6 +108,15 @@ def test_what_all_workers_warn_of_is_told_once_and_what_one_warns_of_is_told_of_
     assert texts == ['oneDNN is off.', 'Worker 1: The step time changed.']
 
 
+def test_workers_on_the_same_processor_do_not_reach_the_sum_of_their_best_products() -> None:
+    parts = [part(0, STEPS), part(1, STEPS), part(2, STEPS)]
+    for each, cpus in zip(parts, ([0], [0], [1]), strict=True):
+        each['record']['workers'][0] |= {'host': 'one', 'cpus': cpus}
+    whole = merge.merged(parts, workers=3, synchronous=True)
+    assert whole['work']['peak_gflops'] == pytest.approx(200)
+    assert whole['machine_rates']['peak_gflops'] == pytest.approx(200)
+
+
 def test_efficiency_is_a_ratio_whose_interval_knows_both_runs() -> None:
     job = {'images_per_second': 9.0, 'low': 8.91, 'high': 9.09}
     alone = {'images_per_second': 10.0, 'low': 9.8, 'high': 10.2}
@@ -113,5 +124,21 @@ def test_efficiency_is_a_ratio_whose_interval_knows_both_runs() -> None:
     without = merge.scaling(job, {**alone, 'low': None, 'high': None})
     assert found['efficiency'] == pytest.approx(0.9)
     # 1 % and 2 % in quadrature are 2.236 %.
-    assert (found['low'], found['high']) == pytest.approx((0.9 * (1 - 0.02236), 0.9 * (1 + 0.02236)), rel=1e-4)
+    assert (found['low'], found['high']) == pytest.approx((0.9 * (1 - 0.02236), 0.9 * (1 + 0.02236)), rel=1e-3)
     assert without['low'] is None
+
+
+def test_efficiency_is_never_below_nothing_however_wide_the_intervals_are() -> None:
+    wide = {'images_per_second': 1.4, 'low': 0.74, 'high': 11.97}
+    found = merge.scaling(wide, wide)
+    assert 0 < found['low'] < 1 < found['high']
+
+
+def test_efficiencys_interval_holds_the_true_ratio_as_often_as_it_says() -> None:
+    random = np.random.RandomState(5)
+    held = 0
+    for _ in range(1000):
+        rates = [record.throughput(list(mean * random.lognormal(0, 0.1, 20)), 4) for mean in (1.25, 1.0)]
+        found = merge.scaling(*rates)  # type: ignore[arg-type]
+        held += found['low'] <= 0.8 <= found['high']
+    assert 0.93 < held / 1000 < 0.998
