@@ -31,6 +31,8 @@ from bench.runners.member import Marks, Place
 from bench.screen import Screen
 
 _SECONDS_BETWEEN_LOOKS = 0.2
+# By which processes that hang together may have done their last steps one after the other.
+_SLACK = 1.5
 # For the others after the first has failed, to notice it by themselves; and from when they are asked to end.
 _NOTICE, _GRACE = 1.0, 6.0
 # For those who still have work when all else has ended, such as servers that notice that nobody needs them any more.
@@ -125,8 +127,7 @@ def _watch(
             asked_to_stop = True
             for process in workers:
                 process.ask()
-        for process in processes:
-            process.look()
+        _look(processes)
         # A process that was asked to stop ends well, unless it had hardly begun; the others must not wait for that one.
         if any(process.failed or (asked_to_stop and process.status) for process in processes):
             _wait(processes, _NOTICE, lines, screen)
@@ -137,6 +138,19 @@ def _watch(
     for process in processes:
         process.ask()
     _wait(processes, _GRACE, lines, screen)
+
+
+def _look(processes: Sequence[_Process]) -> None:
+    """Notices who hangs."""
+    running = [process for process in processes if process.running]
+    for process in running:
+        process.look()
+    # Those that wait for each other did their last step at about the same time.
+    for slack in (0.0, _SLACK):
+        for process in running:
+            process.judge([other.watched for other in running if other is not process], slack)
+        if not any(process.hangs for process in running):
+            return
 
 
 def _wait(
@@ -198,7 +212,7 @@ class _Process:
                 env={**environment.user(), **place.environment(), **member.environment},
                 start_new_session=True,
             )
-        self._watched = Hang(psutil.Process(self._popen.pid))
+        self.watched = Hang(psutil.Process(self._popen.pid))
         assert self._popen.stdout is not None and self._popen.stderr is not None
         self._readers = [
             threading.Thread(target=self._read, args=(stream, lines, is_error), daemon=True)
@@ -224,11 +238,18 @@ class _Process:
         return bool(self._hang) or (not self._asked and self.status not in (None, 0))
 
     def look(self) -> None:
-        """Notices a hang."""
-        if self.running and not self._hang:
-            self._hang = self._watched.stopped()
-            if self._marks and not self._hang:
-                self._hang = self._watched.without_step(*self._marks.read())
+        """Notices what it did."""
+        self.watched.look(*(self._marks.read() if self._marks else (0, False)))
+
+    @property
+    def hangs(self) -> bool:
+        return bool(self._hang)
+
+    def judge(self, others: Sequence[Hang], slack: float) -> None:
+        """Notices whether it hangs. A server that has nothing to do does not."""
+        self._hang = self._hang or self.watched.stopped()
+        if self._marks and not self._hang:
+            self._hang = self.watched.without_step(others, slack=slack)
 
     def ask(self) -> None:
         """Asks it to end after its present step."""

@@ -88,19 +88,51 @@ def test_a_stopped_process_is_noticed_and_named(tmp_path: Path, monkeypatch: pyt
     assert ends[1].status == -signal.SIGKILL
 
 
-def test_a_process_that_does_no_step_any_more_hangs_and_one_that_computes_is_told_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hang, '_LEAST', 3.0)
-    ends = run(tmp_path, 'step(); step(); time.sleep(100)', 'step(); step()\nwhile True: pass')
-    assert 'no step' in ends[0].hang
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (('_LEAST', 3.0), ('_BUSY_LEAST', 8.0), ('_KNOWN', 2), ('_SECONDS_OF_USE', 0.5)):
+        monkeypatch.setattr(hang, name, seconds)
+
+
+@pytest.mark.usefixtures('impatient')
+def test_processes_that_do_no_step_and_do_not_compute_hang(tmp_path: Path) -> None:
+    come = f'member.meet(Path({str(tmp_path)!r}), 0, place.rank, 2); step(); step(); time.sleep(100)'
+    ends = run(tmp_path, come, come)
+    assert all('no step for' in end.hang for end in ends)
     assert 'though it computes' not in ends[0].hang
+
+
+@pytest.mark.usefixtures('impatient')
+def test_one_that_waits_for_a_long_step_of_another_does_not_hang(tmp_path: Path) -> None:
+    begun, done = (f'Path({str(tmp_path / name)!r})' for name in ('begun', 'done'))
+    long = (
+        f'{begun}.touch(); step(); step(); end = time.monotonic() + 5\n'
+        f'while time.monotonic() < end: pass\n{done}.touch(); step()'
+    )
+    wait = f'while not {begun}.exists(): time.sleep(0.05)\nstep(); step()\nwhile not {done}.exists(): time.sleep(0.05)'
+    ends = run(tmp_path, wait, long)
+    assert [(end.status, end.hang) for end in ends] == [(0, '')] * 2
+
+
+@pytest.mark.usefixtures('impatient')
+def test_one_that_computes_for_ever_is_told_apart_from_those_that_wait_for_it(tmp_path: Path) -> None:
+    come = f'member.meet(Path({str(tmp_path)!r}), 0, place.rank, 2); step(); step()\n'
+    ends = run(tmp_path, f'{come}time.sleep(100)', f'{come}while True: pass')
     assert 'though it computes' in ends[1].hang
+    assert 'though it computes' not in ends[0].hang
+
+
+@pytest.mark.usefixtures('impatient')
+def test_one_that_hangs_is_noticed_while_others_go_on(tmp_path: Path) -> None:
+    ends = run(tmp_path, 'step(); step(); time.sleep(100)', 'while True: step()')
+    assert 'no step' in ends[0].hang
+    assert ends[1].hang == ''
 
 
 def test_what_has_not_begun_may_compute_for_long_and_one_that_rests_may_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hang, '_SECONDS_OF_USE', 0.5)
     monkeypatch.setattr(hang, '_LEAST', 0.5)
     monkeypatch.setattr(hang, '_BEGINNING', 2.5)
     compute = 'end = time.monotonic() + 5\nwhile time.monotonic() < end: pass\n'
