@@ -72,7 +72,7 @@ def test_the_lists_of_contents_are_complete_and_true(engine: Engine, image: str)
 def test_every_python_package_is_pinned_and_has_what_it_requires(engine: Engine, image: str) -> None:
     constraints = engine.shell('cat /usr/share/tf-bench/constraints.txt', image)
     pinned = {line.lower().replace('_', '-') for line in constraints.splitlines()}
-    freeze = engine.shell('/opt/venv/bin/python -m pip freeze --all --disable-pip-version-check', image)
+    freeze = engine.shell('/opt/venv/bin/python -m pip list --format=freeze --disable-pip-version-check', image)
     loose = {line.lower().replace('_', '-') for line in freeze.splitlines() if not line.startswith('tf-bench')} - pinned
     assert loose == set()
     broken = engine.run(
