@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -221,23 +219,3 @@ def test_ssh_without_a_key_is_refused_in_a_sentence(engine: Engine) -> None:
     done = engine.run([], ['sshd'], check=False)
     assert done.returncode == 2
     assert '/ssh/authorized_keys' in done.stderr
-
-
-def test_a_terminal_passes_ctrl_c_on(engine: Engine, out: Path) -> None:
-    controller, terminal = os.openpty()
-    words = [engine.client, *engine.run_words(['-it', *mount(out)], ENDLESS)]
-    with subprocess.Popen(words, stdin=terminal, stdout=terminal, stderr=terminal) as process:
-        os.close(terminal)
-        seen = b''
-        while b'\n10\t' not in seen:
-            seen += os.read(controller, 65536)
-        os.write(controller, b'\x03')
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            try:
-                seen += os.read(controller, 65536)
-            except OSError:  # the container has gone
-                break
-        os.close(controller)
-        assert process.wait(60) == 1
-    assert the_record(out)['ended']['status'] == 'interrupted'
