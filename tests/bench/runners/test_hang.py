@@ -86,7 +86,8 @@ def test_a_step_that_takes_15_seconds_where_the_others_took_4_is_no_hang(machine
     machine.run(10, one, other)
     for _ in range(2):
         machine.run(4, one, other)
-        one.step(), other.step()
+        one.step()
+        other.step()
     machine.run(40, one, other)
     assert told(one, other) == told(other, one) == ''
 
