@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from program import command, run, the_record
 
+from analysis import statistics
+
 LENET = ('--model=lenet', '--batch_size=8')
 
 
@@ -35,7 +37,9 @@ def test_a_run_prints_tf_cnn_benchmarks_lines_and_leaves_its_record(tmp_path: Pa
     images_per_second = 8 * 20 / sum(worker['step_seconds'])
     assert record['throughput']['images_per_second'] == pytest.approx(images_per_second)
     assert float(total[1]) == pytest.approx(images_per_second, rel=1e-3)
-    assert record['throughput']['low'] < images_per_second < record['throughput']['high']
+    # Of steps that other programs disturbed much there may be no interval.
+    interval = statistics.throughput_interval(worker['step_seconds'], 8)
+    assert (record['throughput']['low'], record['throughput']['high']) == (interval.low, interval.high)
     assert record['work']['multiply_adds_per_image'] == 14_898_688
     assert record['work']['gflops'] == pytest.approx(6 * 14_898_688 * images_per_second / 1e9)
     assert worker['losses'][-1] < worker['losses'][0]
