@@ -40,7 +40,8 @@ class Hang:
         self._process = process
         self._steps = 0
         self._slowest = 0.0
-        self._since = self._stopped_since = self._looked = self._seen = time.monotonic()
+        now = time.monotonic()
+        self._since = self._stopped_since = self._looked = self._seen = self._excused = now
         self._used = 0.0
         self._beginning = True
         self.waited = 0.0
@@ -56,6 +57,7 @@ class Hang:
         now = time.monotonic()
         pause = now - self._seen if now - self._seen > _PAUSE else 0.0
         self._since, self._stopped_since, self._seen = self._since + pause, self._stopped_since + pause, now
+        self._excused += pause
         try:
             is_stopped = self._process.status() == psutil.STATUS_STOPPED
             used = sum(self._process.cpu_times()[:2])
@@ -87,13 +89,19 @@ class Hang:
           others: that it may wait for.
           slack: so many seconds earlier than otherwise.
         """
+        waits = any(other.busy and other.waited > _SECONDS_OF_USE for other in others)
+        if waits:
+            self._excused = self._seen
+        waited = self.waited
         if self._beginning:
             limit = _BEGINNING
-        elif self.busy or any(other.busy and other.waited > _SECONDS_OF_USE for other in others):
+        elif self.busy or waits:
             slowest = max(each._slowest for each in (self, *others))
             limit = _UNKNOWN_SECONDS if self._steps < _KNOWN else max(_BUSY_LEAST, _BUSY_TIMES * slowest)
         else:
             limit = max(_LEAST, _TIMES * self._slowest)
-        if self.waited <= limit - slack:
+            # Whoever waited for a long step of another goes on only after that one is done.
+            waited = min(waited, self._seen - self._excused)
+        if waited <= limit - slack:
             return ''
         return f'hangs: it did no step for {self.waited:.0f} seconds{", though it computes" if self.busy else ""}'

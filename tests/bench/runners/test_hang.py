@@ -131,3 +131,18 @@ def test_a_stopped_process_is_noticed_but_not_where_whoever_looks_was_stopped_to
     assert (one.hang.stopped(), told(one)) == ('', '')
     machine.run(8, one)
     assert 'is stopped by a signal' in one.hang.stopped()
+
+
+def test_one_that_waited_for_a_slow_step_of_another_may_go_on_when_that_is_done(machine: Machine) -> None:
+    one, other = machine.watch(0.9), machine.watch(0.9)
+    stepping(machine, 3.0, one, other)
+    one.use = 0.0
+    for _ in range(150):  # 30 seconds: more than one that waits for nothing has
+        machine.run(0.2, one, other)
+        assert told(one, other) == told(other, one) == ''
+    other.step()
+    machine.run(5, one, other)
+    assert told(one, other) == ''
+    other.use = 0.0
+    machine.run(40, one, other)
+    assert 'no step' in told(one, other)
