@@ -141,7 +141,7 @@ def test_one_that_waited_for_a_slow_step_of_another_may_go_on_when_that_is_done(
         machine.run(0.2, one, other)
         assert told(one, other) == told(other, one) == ''
     other.step()
-    machine.run(5, one, other)
+    machine.run(1, one, other)
     assert told(one, other) == ''
     other.use = 0.0
     machine.run(40, one, other)
