@@ -59,8 +59,10 @@ class StopRequest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # A parent that passes the request on once more, when the record is written, must not change the exit status.
+        is_over = self.requested and self._finishing
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if is_over else handler)
         signal.set_wakeup_fd(self._wakeup_before)
         os.write(self._writer, bytes([_LEAVE]))
         self._thread.join()
