@@ -23,7 +23,9 @@ def test_no_compiler_is_left(engine: Engine, image: str) -> None:
 @pytest.mark.parametrize('image', IMAGES)
 def test_no_cache_is_left(engine: Engine, image: str) -> None:
     found = engine.shell(
-        'find /root/.cache /tmp /var/tmp /var/cache/apt /var/lib/apt/lists -type f 2>/dev/null || true', image
+        'find ~root/.cache /tmp /var/tmp /var/cache/apt /var/cache/pip /var/cache/horovod /var/lib/apt/lists -type f '
+        '2>/dev/null || true',
+        image,
     )
     assert found == ''
 

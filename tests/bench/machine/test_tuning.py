@@ -326,7 +326,7 @@ def test_processors_and_memory_are_bound_as_the_kernel_sees_it() -> None:
 def test_the_kernel_sees_that_huge_pages_are_asked_for() -> None:
     glibc = libraries.glibc()
     if memory.huge_pages()['transparent_huge_pages'] != 'madvise' or glibc is None or glibc < (2, 35):
-        pytest.skip('nothing to ask for here')
+        pytest.skip('transparent huge pages are not `madvise` here, or there is no glibc 2.35')
     # `hg` in smaps(5): who owns this memory advised that huge pages be used.
     show = "held = bytearray(1 << 26); print(' hg' in open('/proc/self/smaps').read())"
     assert run({'huge_pages': 'on'}, show)[0].stdout.splitlines()[-1] == 'True'
@@ -338,7 +338,7 @@ def tcmalloc(tmp_path: Path) -> Path:
     """A library that the loader takes, under the allocator's name."""
     source = next((path for path in map(Path, _loaded()) if path.name.startswith('libz.so')), None)
     if source is None:
-        pytest.skip('no library to stand in for the allocator')
+        pytest.skip('zlib is a part of Python here: there is no shared library to stand in for the allocator')
     shutil.copy(source, tmp_path / 'libtcmalloc_minimal.so.4')
     return tmp_path
 
