@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -67,6 +68,13 @@ def plot(
             xytext=(6, -12),
             fontsize=9,
         )
+    _dress(panel, most, title)
+    figure.savefig(path, dpi=110, format='png')
+    plt.close(figure)
+
+
+def _dress(panel: Any, most: int, title: str) -> None:
+    """Axes that double from tick to tick, up to the most workers."""
     panel.set_xscale('log', base=2)
     panel.set_yscale('log')
     ticks = [2**power for power in range(int(np.log2(most)) + 1)]
@@ -80,5 +88,3 @@ def plot(
     panel.spines[['top', 'right']].set_visible(False)
     panel.grid(alpha=0.25)
     panel.legend(frameon=False, loc='upper left')
-    figure.savefig(path, dpi=110, format='png')
-    plt.close(figure)

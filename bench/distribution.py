@@ -49,6 +49,7 @@ JOB = 'TF_BENCH_JOB'
 # Horovod's own defaults suit GPUs. A thread that wakes up every millisecond disturbs computing on the same processors.
 _CYCLE_TIME_MS = 20.0
 _FUSION_THRESHOLD_MB = 128.0
+_NO_BASELINE = '--scaling_baseline is for processes that this program starts itself; leave it out.'
 # More would hardly be meant, and would bring a machine down.
 _MOST_WORKERS_FOR_A_CPU = 8
 
@@ -258,7 +259,7 @@ def _launcher_problems(options: DistributionOptions, environ: Mapping[str, str])
             'as --variable_update=horovod.'
         )
     if options.scaling_baseline:
-        found.append('--scaling_baseline is for processes that this program starts itself; leave it out.')
+        found.append(_NO_BASELINE)
     return found
 
 
@@ -285,7 +286,7 @@ def _server_problems(options: DistributionOptions, environ: Mapping[str, str]) -
                 'on this machine. Leave it out.'
             )
     if options.scaling_baseline:
-        found.append('--scaling_baseline is for processes that this program starts itself; leave it out.')
+        found.append(_NO_BASELINE)
     return found
 
 

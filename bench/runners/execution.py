@@ -103,15 +103,13 @@ def execute(
                 call = progress.counting(steps.prepare(step, session, strategy))
                 # What an archive was unpacked to is not needed any more, and shall not outlive a killed run.
                 files.close()
-                images, has_loss = config.images_per_step, step.loss is not None
-                images *= strategy.size if strategy.is_synchronous else 1
                 measurement = timing.measure(
                     call,
                     config.timing,
-                    images,
+                    config.images_per_step * (strategy.size if strategy.is_synchronous else 1),
                     screen,
                     stop_requested,
-                    has_loss=has_loss,
+                    has_loss=step.loss is not None,
                     begin=watch.start,
                     group=strategy,
                 )
@@ -120,7 +118,7 @@ def execute(
                 seen = Seen(measurement, step.multiply_adds, memory.peak_bytes(), None, watch.noise())
                 if config.profile.profile:
                     seen = _profiled(seen, session, step, screen, stop_requested)
-                if step.alone is not None and strategy.size > 1 and measurement.end != 'interrupted':
+                if strategy.size > 1 and measurement.end != 'interrupted':
                     seen = _without_exchange(seen, session, step, screen, stop_requested, strategy)
     except timing.StepFailedError as error:
         watch.stop()
@@ -151,7 +149,9 @@ def _without_exchange(
     stop_requested: Callable[[], bool],
     strategy: Strategy,
 ) -> Seen:
-    """With durations of steps that exchange nothing, after which the weights of workers differ."""
+    """With durations of steps that exchange nothing, if there are such, after which the weights of workers differ."""
+    if step.alone is None:
+        return seen
     assert seen.measurement is not None, 'there were steps'
     call = plain_call(session, step.alone, step.loss)
     try:

@@ -38,12 +38,10 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
     if place is not None and place.rank is None:
         return _serve(config)
     network, dataset = report.chosen(config)
-    data = config.data
     usable = cpu.usable_cpus()
     limit = _limit_of_a_default_batch(config, place)
     config = config.resolved(network, dataset, place.threads(usable) if place else usable)
-    given = environment.variables()
-    applied = settings.told(config, words)
+    given, applied = environment.variables(), settings.told(config, words)
     # What synchronous workers have to say is the same.
     silent = place is not None and place.rank != 0 and config.distribution.is_synchronous
     with Screen(to_stderr=config.output.json, silent=silent) as screen:
@@ -55,8 +53,8 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         with cores.pinned(place.cpus if place else ()):  # where threads are made, there they stay
             execution.begin(config)
         config, reduced = footprint.fitted(config, network, limit)
-        if dataset is not None and data.skip_bad_records:
-            dataset = trouble.without_bad_records(dataset, data.skip_bad_records, screen)
+        if dataset is not None and config.data.skip_bad_records:
+            dataset = trouble.without_bad_records(dataset, config.data.skip_bad_records, screen)
         started = datetime.datetime.now(datetime.timezone.utc)
         # Until the record is written, so that a second thought cannot lose what was measured.
         with StopRequest(answering=not silent and (place is None or place.folder is None)) as stop:
@@ -73,15 +71,23 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
                 member.report(place, part)
                 return 1 if seen.error else 0
             if place is not None and config.distribution.kind != distribution.LOCAL:
-                parts = [part] if seen.error else shared.gather(part)
-                if seen.error and shared.rank > 0:
-                    raise BenchError(seen.error)
-                if shared.rank > 0:
+                merged = _merged(part, seen.error, shared)
+                if merged is None:
                     return 0
-                written = merge.merged(parts, workers=shared.size, synchronous=shared.is_synchronous)
+                written = merged
             failures = _write_profile(seen, written, report.name(config, started), screen)
             stop.finish()
             return report.conclude(written, config, started, screen, failures)
+
+
+def _merged(part: dict[str, Any], error: str | None, shared: Any) -> record.Json | None:
+    """The record of all processes; None in one whose part another process takes into it."""
+    parts = [part] if error else shared.gather(part)
+    if error and shared.rank > 0:
+        raise BenchError(error)
+    if shared.rank > 0:
+        return None
+    return merge.merged(parts, workers=shared.size, synchronous=shared.is_synchronous)
 
 
 def _write_profile(seen: Any, written: record.Json, name: str, screen: Screen) -> list[str]:

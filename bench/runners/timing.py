@@ -110,22 +110,14 @@ def measure(
       StepFailedError: a step raised.
     """
     group = group or Group()
-    warmup: list[float] = []
-    # An array, which numpy reads without copying: what is done between steps must not grow with their number.
-    durations = array.array('d')
-    losses: list[float | None] = []
-    not_finite = 0
-    warmed_up: bool | None = None
-
-    def seen(end: str) -> Measurement:
-        return Measurement(tuple(warmup), tuple(durations), tuple(losses), warmed_up, end, not_finite)
-
-    step, meet = _guarded(step, seen), _guarded(group.meet, seen)
+    series = _Series()
+    durations = series.durations
+    step, meet = _guarded(step, series), _guarded(group.meet, series)
     screen.line('Running warm up')
-    warm = _warm_up(step, options, screen, stop_requested, warmup, group)
-    warmed_up = {'warm': True, 'not_warm': False}.get(warm)
+    warm = _warm_up(step, options, screen, stop_requested, series.warmup, group)
+    series.warmed_up = {'warm': True, 'not_warm': False}.get(warm)
     if 'interrupted' in (warm, group.agree('interrupted' if stop_requested() else '')):
-        return seen('interrupted')
+        return series.measurement('interrupted')
     screen.line('Done warm up')
     screen.line('Step\tImg/sec\ttotal_loss' if has_loss else 'Step\tImg/sec')
     begin()
@@ -135,11 +127,8 @@ def measure(
     while not end:
         loss = step()
         now = time.perf_counter()
-        durations.append(now - last)
+        series.add(now - last, loss)
         last = now
-        is_finite = loss is not None and math.isfinite(loss)
-        losses.append(loss if is_finite else None)
-        not_finite += loss is not None and not is_finite
         if len(durations) == 1 or len(durations) % options.display_every == 0:
             screen.line(_step_line(durations, images_per_step, loss))
         screen.progress(f'step {len(durations)}, {images_per_step * len(durations) / (now - start):.2f} images/sec')
@@ -152,17 +141,41 @@ def measure(
     screen.line(_RULE)
     screen.line(f'total images/sec: {images_per_step * len(durations) / sum(durations):.2f}')
     screen.line(_RULE)
-    return seen(end)
+    return series.measurement(end)
 
 
-def _guarded(function: Callable[[], _Result], seen: Callable[[str], Measurement]) -> Callable[[], _Result]:
+class _Series:
+    """What a measurement has seen until now."""
+
+    def __init__(self) -> None:
+        self.warmup: list[float] = []
+        # An array, which numpy reads without copying: what is done between steps must not grow with their number.
+        self.durations = array.array('d')
+        self.losses: list[float | None] = []
+        self.not_finite = 0
+        self.warmed_up: bool | None = None
+
+    def add(self, seconds: float, loss: float | None) -> None:
+        """A step that was measured."""
+        self.durations.append(seconds)
+        is_finite = loss is not None and math.isfinite(loss)
+        self.losses.append(loss if is_finite else None)
+        self.not_finite += loss is not None and not is_finite
+
+    def measurement(self, end: str) -> Measurement:
+        return Measurement(
+            tuple(self.warmup), tuple(self.durations), tuple(self.losses), self.warmed_up, end, self.not_finite
+        )
+
+
+def _guarded(function: Callable[[], _Result], series: _Series) -> Callable[[], _Result]:
     """The function, whose failure tells what was seen until then."""
 
     def call() -> _Result:
         try:
             return function()
         except Exception as error:
-            raise StepFailedError(seen('failed')) from error
+            raise StepFailedError(series.measurement('failed')) from error
 
     return call
 
