@@ -219,12 +219,12 @@ class TimingOptions:
     """The measurement"""
 
     num_batches: int | None = option(
-        None, 'Steps to measure; until the 95 % interval is within 1 % where not given.', minimum=1
+        None, 'Steps to measure; where not given, for 10 seconds and until the 95 % interval is within 1 %.', minimum=1
     )
     num_warmup_batches: int | None = option(
         None, 'Steps before the measurement; until steady where not given.', minimum=0
     )
-    max_seconds: float = option(60.0, 'Longest measurement where num_batches is not given.', above=0)
+    max_seconds: float = option(60.0, 'Longest measurement where num_batches is not given', above=0)
     display_every: int = option(10, 'Steps between printed lines.', minimum=1)
 
 

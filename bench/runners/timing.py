@@ -21,6 +21,8 @@ _Result = TypeVar('_Result')
 
 _RULE = '-' * 64
 _CHANGE_WORTH_TELLING = 0.01
+# A machine's speed wanders for seconds, of which a shorter series shows too little to be called precise.
+_LEAST_SECONDS = 10.0
 # Why a warm-up or a measurement ends, in the order of their weight: several processes end for the weightiest of theirs.
 REASONS = ('', 'warm', 'not_warm', 'num_batches', 'precise', 'max_seconds', 'interrupted')
 # Steps without exchange: a tenth of the measurement's time, and so many at the least and at the most, after some more
@@ -250,7 +252,7 @@ def _end(
     if stop_requested():
         wish = 'interrupted'
     elif group.leads and options.num_batches is None:
-        if statistics.precise_enough(durations):
+        if elapsed >= _LEAST_SECONDS and statistics.precise_enough(durations):
             wish = 'precise'
         elif elapsed >= options.max_seconds:
             wish = 'max_seconds'

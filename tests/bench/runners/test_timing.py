@@ -80,6 +80,13 @@ def test_without_numbers_it_warms_up_until_steady_and_stops_when_precise(monkeyp
     assert len(seen.step_seconds) < 60
 
 
+def test_fast_steps_are_measured_for_ten_seconds_because_a_machine_wanders(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(iter([0.01] * 5000))
+    seen = measured(clock, TimingOptions(num_warmup_batches=0), monkeypatch)
+    assert seen.end == 'precise'
+    assert 10 <= sum(seen.step_seconds) < 15  # where the next check is
+
+
 def test_max_seconds_ends_a_series_that_never_gets_precise(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(iter([0.5, 1.5] * 1000))
     seen = measured(clock, TimingOptions(max_seconds=30, num_warmup_batches=0), monkeypatch)
