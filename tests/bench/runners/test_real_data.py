@@ -47,7 +47,7 @@ def damaged(shards: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize('more', [(), ('--forward_only',), ('--data_format=NHWC', '--optimizer=rmsprop')])
 def test_converted_pictures_train_and_infer(shards: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
     done = run(*SMALL, f'--data_dir={shards}', '--data_name=folder', f'--result_dir={tmp_path}', *more)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, '')  # without XLA's remarks, which the pipeline draws
     record = the_record(tmp_path)
     assert record['config']['network']['num_classes'] == 2
     assert record['work']['fraction'] > 0
