@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -123,13 +124,15 @@ def _network(net: Layers, images: Any, name: str) -> Any:
 
     if tf.get_variable_scope().reuse:
         raise UsageError([f'--num_clones: the networks of Keras share no variables, so keras/{name} has no clones.'])
-    if net.is_training and name.startswith(_GROUPED) and not capabilities.detect().onednn:
-        raise UsageError(
-            [
-                f'keras/{name} has grouped convolutions, whose gradients TensorFlow computes on CPUs by oneDNN alone, '
-                f'which is off: {capabilities.detect().onednn_reason} Set TF_ENABLE_ONEDNN_OPTS=1, or --forward_only.'
-            ]
-        )
+    if net.is_training and name.startswith(_GROUPED):
+        found = capabilities.detect(given=os.environ)  # the flags' variables, which tuning.py has set
+        if not found.onednn:
+            raise UsageError(
+                [
+                    f'keras/{name} has grouped convolutions, whose gradients TensorFlow computes on CPUs by oneDNN '
+                    f'alone, which is off: {found.onednn_reason} Inference needs no oneDNN: --forward_only.'
+                ]
+            )
     if name.startswith(_PIXELS):
         images = (images + 1) * 127.5
     keras = _keras(net)

@@ -210,7 +210,11 @@ class Layers:
             return self._finish(x, outputs, style)
 
     def batch_norm(self, x: Tensor, batch_norm: BatchNorm, scope: str = 'BatchNorm') -> Tensor:
-        """Batch normalization on its own."""
+        """Batch normalization on its own, of a map or of [N, C]."""
+        if x.shape.rank == 2:  # for which slim's has another way, that needs an older TensorFlow
+            outputs = int(x.shape[1])
+            flat = tf.reshape(x, [-1, *self._per_axis(1, 1, outputs)[1:]])
+            return tf.reshape(self.batch_norm(flat, batch_norm, scope), [-1, outputs])
         return slim.batch_norm(
             x,
             decay=batch_norm.decay if self._batch_norm_decay is None else self._batch_norm_decay,

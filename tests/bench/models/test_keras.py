@@ -16,7 +16,7 @@ from program import python, run
 
 from bench.config import BenchmarkConfig
 from bench.errors import UsageError
-from bench.machine import capabilities
+from bench.machine import capabilities, environment
 from bench.models import multiply_adds, registry
 from bench.models.build import Output, build
 from bench.models.slim import slim
@@ -179,7 +179,11 @@ def test_training_grouped_convolutions_without_onednn_is_refused_before_tensorfl
     monkeypatch.setenv('TF_ENABLE_ONEDNN_OPTS', '0')
     with tf.Graph().as_default():
         _build('RegNetX002', tf.zeros([1, 32, 32, 3]))
-        with pytest.raises(UsageError, match=r'TF_ENABLE_ONEDNN_OPTS=0 is set .* or --forward_only'):
+        with pytest.raises(UsageError, match=r'TF_ENABLE_ONEDNN_OPTS=0 is set .* --forward_only'):
+            _build('RegNetX002', tf.zeros([1, 32, 32, 3]), is_training=True)
+        # As tuning.py sets it for the flag.
+        monkeypatch.setenv(environment.MARK, environment.mark({'TF_ENABLE_ONEDNN_OPTS': None}))
+        with pytest.raises(UsageError, match=r'--mkl=off was given; leave it out\. .* --forward_only'):
             _build('RegNetX002', tf.zeros([1, 32, 32, 3]), is_training=True)
 
 

@@ -87,6 +87,28 @@ def test_a_fully_connected_layer_can_have_batch_norm(layout: str, pixels: int) -
 
 
 @_layouts
+@pytest.mark.parametrize('is_training', [True, False])
+def test_batch_norm_of_a_matrix_is_over_its_rows(layout: str, is_training: bool) -> None:
+    x = np.random.RandomState(0).standard_normal((6, 4)).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        net = Layers(data_format=layout, is_training=is_training)
+        with net.style(batch_norm=BatchNorm(decay=0.9, epsilon=0.5), activation=None):
+            y = net.dense(tf.constant(x), 3, 'fc')
+        weights, gamma, beta, *_ = tf.global_variables()
+        assert [v.op.name for v in (weights, gamma, beta)] == ['fc/weights', 'fc/BatchNorm/gamma', 'fc/BatchNorm/beta']
+        session.run(tf.global_variables_initializer())
+        session.run([gamma.assign([1.0, 2.0, 3.0]), beta.assign([4.0, 5.0, 6.0])])
+        got, matrix = session.run([y, weights])
+        session.run(tf.get_collection(tf.GraphKeys.UPDATE_OPS))
+        mean = session.run(next(v for v in tf.global_variables() if v.op.name == 'fc/BatchNorm/moving_mean'))
+    product = x @ matrix
+    center, spread = (product.mean(0), product.var(0)) if is_training else (0, 1)
+    wanted = (product - center) / np.sqrt(spread + 0.5) * [1, 2, 3] + [4, 5, 6]
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mean, 0.1 * product.mean(0) * is_training, rtol=1e-4, atol=1e-6)
+
+
+@_layouts
 @pytest.mark.parametrize('pixels', [13, 14])
 @pytest.mark.parametrize(('size', 'stride'), [(3, 2), (7, 2), (3, 1), (4, 2)])
 def test_fixed_padding_does_not_depend_on_the_size_of_the_map(layout: str, pixels: int, size: int, stride: int) -> None:
