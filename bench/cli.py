@@ -126,14 +126,14 @@ def _main(words: list[str]) -> int:
     if wants_help:
         print(f'run_benchmark.py {name}: {command.job}\n{flags.describe(command.config_class)}')
         return 0
+    # TensorFlow's chatter, unless the user's environment asks for it. Before a user's own network imports it.
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+    warnings.filterwarnings('ignore', module='tensorflow|tf_keras|tf_slim')
     settings, problems = parse(command.config_class, words, 'run_benchmark.py')
     problems += settings.problems(capabilities.detect)
     if problems:
         raise UsageError(problems)
     settings = tuning.start(settings, _share())
-    # TensorFlow's chatter, unless the user's environment asks for it.
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
-    warnings.filterwarnings('ignore', module='tensorflow|tf_keras|tf_slim')
     module, _, function = command.function.partition(':')
     return getattr(importlib.import_module(module), function)(settings, [*([name] if name else []), *words])
 

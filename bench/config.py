@@ -247,6 +247,4 @@ class ModelsConfig:
 
     def problems(self, capabilities: Callable[[], Capabilities]) -> list[str]:
         """A pattern that matches no network, with the nearest name."""
-        if registry.matching(self.pattern):
-            return []
-        return [f'No network matches {self.pattern!r}.{errors.nearest(self.pattern, registry.names_and_aliases())}']
+        return [] if registry.matching(self.pattern) else [f'models {self.pattern!r}: {registry.absent(self.pattern)}']

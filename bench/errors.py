@@ -37,6 +37,7 @@ def number(count: int, noun: str, plural: str | None = None) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """' Did you mean X?' for the known word that is most like `word`, or '' where none is."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f' Did you mean {found[0]}?' if found else ''
+    """' Did you mean X?' for the known word that is most like `word` in any case, or '' where none is."""
+    words = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.5)
+    return f' Did you mean {words[found[0]]}?' if found else ''

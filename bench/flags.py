@@ -63,8 +63,7 @@ class _Parser(absl_flags.ArgumentParser):
                 )
             choices = self._field.metadata['choices']
             if choices and text not in choices:
-                hint = nearest(text, choices) or nearest(text.upper(), choices) or nearest(text.lower(), choices)
-                return _Invalid(f'{flag}: one of {", ".join(choices)} is expected.{hint}')
+                return _Invalid(f'{flag}: one of {", ".join(choices)} is expected.{nearest(text, choices)}')
             return text
         try:
             number = self._kind(text)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import tensorflow.compat.v1 as tf
+
 from bench.errors import BenchError, UsageError
 from bench.models import user_network
 from bench.models.layers import Layers, Tensor
 from bench.models.registry import Network
+from bench.models.slim import slim
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +47,38 @@ def build(network: Network, images: Tensor, **options: Any) -> Output:
 def _build_own(network: Network, layers: Layers, images: Tensor) -> Tensor:
     """A user's own network: what is wrong with it is told in a sentence, with the line of the user's file."""
     assert network.file
+    before = tf.global_variables()
     try:
         logits = network.build(layers, images)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BenchError(f'{network.name} fails with {user_network.explained(error, network.file)}') from error
-    shape = getattr(logits, 'shape', None)
     wanted = [images.shape[0], layers.num_classes]
-    if shape is None or list(shape) != wanted:
-        seen = f'a tensor of the shape {list(shape)}' if shape is not None else repr(logits)
-        raise BenchError(f'{network.name} gives {seen}; logits of the shape {wanted} are expected: [N, num_classes].')
+    for given in (logits, *layers.aux_logits):
+        seen = _seen(given)
+        if seen != _described(tf.float32, wanted):
+            raise BenchError(
+                f'{network.name} gives {seen}; logits of the shape {wanted} in float32 are expected: [N, num_classes].'
+            )
+    _count_as_the_networks({variable.ref() for variable in before})
     return logits
+
+
+def _seen(given: Any) -> str:
+    if not isinstance(given, tf.Tensor):
+        return 'None' if given is None else f'an object of the type {type(given).__name__}'
+    return _described(given.dtype, None if given.shape.rank is None else given.shape.as_list())
+
+
+def _described(dtype: Any, shape: list[int | None] | None) -> str:
+    return f'a tensor of the shape {shape or "unknown"} in {dtype.name}'
+
+
+def _count_as_the_networks(before: set[Any]) -> None:
+    """Checkpoints and moving averages hold what it made by TensorFlow's own functions, as what `Layers` made.
+
+    But for integers, which nothing averages: counters, and the global step.
+    """
+    known = before | {variable.ref() for variable in slim.get_model_variables()}
+    for variable in tf.global_variables():
+        if variable.ref() not in known and variable.dtype.is_floating:
+            tf.add_to_collection(tf.GraphKeys.MODEL_VARIABLES, variable)

@@ -28,6 +28,36 @@ if TYPE_CHECKING:
 
 Builder = Callable[['Layers', Any], Any]
 
+# The families of image preprocessing: the modules of bench/data/preprocessing.
+PREPROCESSINGS = ('cifarnet', 'inception', 'lenet', 'vgg')
+
+
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and value != ''
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and value > 0
+
+
+# Facts of a network, what holds for each, and what to tell where it does not.
+_RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (('name',), _is_word, 'a text is'),
+    (('image_size', 'channels', 'least_image_size', 'batch_size'), _is_whole, 'a whole number from 1 on is'),
+    (('parameters', 'multiply_adds'), lambda value: value is None or _is_whole(value), 'a whole number or None is'),
+    (('preprocessing',), lambda value: value in PREPROCESSINGS, f'one of {", ".join(PREPROCESSINGS)} is'),
+    (
+        ('data_formats',),
+        lambda value: isinstance(value, (tuple, list)) and {*value} in ({'NHWC'}, {'NCHW'}, {'NHWC', 'NCHW'}),
+        "some of ('NHWC', 'NCHW') are",
+    ),
+    (
+        ('aliases',),
+        lambda value: isinstance(value, (tuple, list)) and all(map(_is_word, value)),
+        "a list such as ['other'] is",
+    ),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Network:
@@ -42,9 +72,9 @@ class Network:
       channels: of the images.
       least_image_size: the smallest height and width that its layers can still halve.
       batch_size: the default of a benchmark, chosen so that a training step takes seconds at most on a few cores.
-      preprocessing: the family of image preprocessing that it was published with.
+      preprocessing: the family of image preprocessing that it was published with, of PREPROCESSINGS.
       data_formats: the layouts that it can be built in.
-      aliases: tf_cnn_benchmarks' names, where that network is the same one.
+      aliases: other names: tf_cnn_benchmarks', where that network is the same one.
       file: a user's own, that it is from; None for the program's networks.
     """
 
@@ -63,12 +93,12 @@ class Network:
 
     def __post_init__(self) -> None:
         """Raises ValueError where a fact cannot be true: people write them by hand."""
-        for fact in ('image_size', 'channels', 'least_image_size', 'batch_size'):
-            value = getattr(self, fact)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f'{fact}={value!r}, and a whole number from 1 on is expected')
-        if not self.data_formats or not set(self.data_formats) <= {'NHWC', 'NCHW'}:
-            raise ValueError(f"data_formats={self.data_formats!r}, and some of ('NHWC', 'NCHW') are expected")
+        for facts, holds, expected in _RULES:
+            for fact in facts:
+                if not holds(getattr(self, fact)):
+                    raise ValueError(f'{fact}={getattr(self, fact)!r}, and {expected} expected')
+        if self.least_image_size > self.image_size:
+            raise ValueError(f'least_image_size={self.least_image_size} is above image_size={self.image_size}')
 
     def size_problems(self, image_size: int) -> list[str]:
         """Why this network cannot see images of that height and width; empty where it can."""
@@ -183,11 +213,13 @@ def get(name: str) -> Network:
     for network in all_networks():
         if name == network.name or name in network.aliases:
             return network
-    refusal = tf_cnn_benchmarks.refusal(name)
-    if refusal:
-        raise UsageError([f'--model={name}: {refusal}'])
-    hint = nearest(name, names_and_aliases()) or ' `run_benchmark.py models` lists them.'
-    raise UsageError([f'--model={name}: there is no such network.{hint}'])
+    raise UsageError([f'--model={name}: {absent(name)}'])
+
+
+def absent(word: str) -> str:
+    """What to say of a word that no network has: why tf_cnn_benchmarks' is another one, or which name is nearest."""
+    hint = nearest(word, names_and_aliases()) or ' `run_benchmark.py models` lists them.'
+    return tf_cnn_benchmarks.refusal(word) or f'there is no such network.{hint}'
 
 
 def _of_file(path: str, name: str) -> list[Network]:
@@ -196,7 +228,7 @@ def _of_file(path: str, name: str) -> list[Network]:
     found = [
         dataclasses.replace(network, name=f'{path}:{network.name}')
         for network in registered
-        if name in ('', network.name)
+        if name in ('', network.name, *network.aliases)
     ]
     if found:
         return found
@@ -214,9 +246,9 @@ def _registered_by(path: str, file: Path) -> list[Network]:
     known = names_and_aliases()
     with _collecting() as registered:
         problem = user_network.run(file)
-    for name in registered:
-        if name in known:
-            problem = problem or f'{name} is the name of a network of this program. Choose another one.'
+    for word in (word for network in registered.values() for word in (network.name, *network.aliases)):
+        if word in known:
+            problem = problem or f'{word} is the name of a network of this program. Choose another one.'
     if problem:
         raise UsageError([f'--model={path}: {problem}'])
     return [dataclasses.replace(network, file=file) for network in registered.values()]

@@ -27,6 +27,7 @@ def run(file: Path) -> str | None:
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec and spec.loader, 'the name of a Python file gives a loader'
     module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(file.parent))  # as of a script: what lies beside it can be imported, within functions too
     sys.modules[name] = module  # where dataclasses, among others, look for the module that they are in
     try:
         spec.loader.exec_module(module)

@@ -39,8 +39,10 @@ def restore(checkpoint: Checkpoint, options: CheckpointOptions, *, averages: boo
       UsageError: the checkpoint does not fit the network, or the options leave nothing of it.
       DataError: it cannot be read.
     """
-    shapes = _shapes(checkpoint)
+    shapes, types = _read(checkpoint)
     variables = slim.get_model_variables()
+    if not variables:
+        raise UsageError(['--checkpoint_path: this network has no variables; leave it out.'])
     excluded = scopes.within(variables, options.checkpoint_exclude_scopes, 'checkpoint_exclude_scopes')
     without = {variable.op.name for variable in excluded}
     wanted = {
@@ -56,6 +58,9 @@ def restore(checkpoint: Checkpoint, options: CheckpointOptions, *, averages: boo
     other = [name for name, variable in found.items() if variable.shape.as_list() != shapes[name]]
     if other:
         raise UsageError([_misshapen(checkpoint, {name: found[name] for name in other}, shapes)])
+    retyped = [name for name, variable in found.items() if variable.dtype.base_dtype != types[name]]
+    if retyped:
+        raise UsageError([_retyped(checkpoint, {name: found[name] for name in retyped}, types)])
     tf.train.init_from_checkpoint(checkpoint.prefix, found)
     return {variable.op.name for variable in found.values()}
 
@@ -71,13 +76,13 @@ def reading(checkpoint: Checkpoint | None) -> Iterator[None]:
         raise _unreadable(checkpoint, error) from None
 
 
-def _shapes(checkpoint: Checkpoint) -> dict[str, list[int]]:
-    """Every variable in it."""
+def _read(checkpoint: Checkpoint) -> tuple[dict[str, list[int]], dict[str, tf.DType]]:
+    """Shape and type of every variable in it."""
     try:
-        shapes: dict[str, list[int]] = tf.train.load_checkpoint(checkpoint.prefix).get_variable_to_shape_map()
+        reader = tf.train.load_checkpoint(checkpoint.prefix)
+        return reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
     except (tf.errors.OpError, RuntimeError, ValueError) as error:
         raise _unreadable(checkpoint, error) from None
-    return shapes
 
 
 _WHERE = ('Graph execution error', 'Detected at node', 'Node:', 'Original stack trace')
@@ -141,6 +146,17 @@ def _misshapen(checkpoint: Checkpoint, variables: Mapping[str, Any], shapes: Map
     return (
         f'--checkpoint_path={checkpoint.path} has other shapes than this run: {_list(described)}. Give its own network '
         'with --model, or leave those variables out with --checkpoint_exclude_scopes.'
+    )
+
+
+def _retyped(checkpoint: Checkpoint, variables: Mapping[str, Any], types: Mapping[str, tf.DType]) -> str:
+    described = [
+        f'{name} in {types[name].name} instead of {variable.dtype.base_dtype.name}'
+        for name, variable in variables.items()
+    ]
+    return (
+        f'--checkpoint_path={checkpoint.path} has other types than this run: {_list(described)}. Convert the variables '
+        'and save them anew, or leave them out with --checkpoint_exclude_scopes.'
     )
 
 

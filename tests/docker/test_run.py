@@ -192,7 +192,7 @@ def test_a_container_that_is_stopped_before_it_measures_ends_at_once(engine: Eng
         (['tf-bench', '--version'], 0, 'tf-bench'),
         (['--version'], 0, 'tf-bench'),
         (['python', '-c', 'print(6 * 7)'], 0, '42'),
-        (['run_benchmark.py', '--model=vgg_17'], 2, 'Did you mean vgg_16?'),
+        (['run_benchmark.py', '--model=vgg_17'], 2, 'Did you mean vgg_19?'),
         (['sh', '-c', 'exit 7'], 7, ''),
         ([], 0, 'Usage: run_benchmark.py'),
     ],

@@ -146,7 +146,7 @@ def test_a_users_own_network_reads_shards_with_the_preprocessing_that_it_names(
         assert parsed(*flags.words(config)) == config
     (tmp_path / 'wrong.py').write_text(text % ", preprocessing='incepton'")
     (problem,) = told(f'--model={tmp_path / "wrong.py"}', folder, '--data_name=folder')
-    assert "wrong.py:own is registered with preprocessing='incepton': one of cifarnet, inception" in problem
+    assert "ValueError in line 2: preprocessing='incepton', and one of cifarnet, inception, lenet, vgg is" in problem
 
 
 def test_a_number_of_records_in_a_json_file_serves_a_decaying_learning_rate(dataset: Dataset, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from bench.config import ModelsConfig
+from bench.errors import UsageError
+from bench.machine import capabilities
 from bench.models import listing, registry
 
 
@@ -61,6 +63,25 @@ def test_json_tells_programs_the_same_and_the_checkpoint(capsys: pytest.CaptureF
     assert (lenet['top_1'], lenet['checkpoint']) == (None, None)
     (paper,) = json.loads(printed(capsys, 'resnet_v2_200', as_json=True))
     assert (paper['top_1'], paper['accuracy_image_size'], paper['checkpoint']) == (79.9, 320, None)
+
+
+@pytest.mark.parametrize(
+    ('pattern', 'told'),
+    [
+        ('resnet50', 'so their speeds do not compare. The nearest here is resnet_v1_50.'),
+        ('googlenet', 'The nearest here is inception_v1.'),
+        ('VGG_16', 'there is no such network. Did you mean vgg_16?'),
+        ('keras/resnet50', 'there is no such network. Did you mean keras/ResNet50?'),
+        ('0815', 'there is no such network. `run_benchmark.py models` lists them.'),
+    ],
+)
+def test_a_name_that_is_not_listed_is_told_as_model_tells_it(pattern: str, told: str) -> None:
+    (problem,) = ModelsConfig(pattern=pattern).problems(capabilities.detect)
+    assert problem.startswith(f"models '{pattern}': ")
+    assert problem.endswith(told)
+    with pytest.raises(UsageError) as error:
+        registry.get(pattern)
+    assert error.value.problems == (problem.replace(f"models '{pattern}'", f'--model={pattern}'),)
 
 
 def test_a_users_own_file_is_listed_with_what_is_known(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from program import ROOT, run
 from bench.errors import BenchError, UsageError
 from bench.models import registry
 from bench.models.build import build
+from bench.models.slim import slim
 
 IMPORT = 'from bench.models.registry import register\n'
 TINY = (
@@ -110,6 +112,14 @@ def test_a_file_that_holds_several_networks_asks_for_one(tmp_path: Path) -> None
         (IMPORT + OTHER + OTHER, 'ValueError in line 6: two networks are called other.'),
         (TINY.replace('size=8', "size='8'"), "image_size='8', and a whole number from 1 on is expected."),
         (TINY.replace('batch_size=4', "data_formats='NHWC'"), "data_formats='NHWC', and some of ('NHWC', 'NCHW') are"),
+        (TINY.replace('image_size=8', "image_size=8, parameters='1M'"), "parameters='1M', and a whole number or None"),
+        (TINY.replace('image_size=8', 'image_size=8, multiply_adds=0.5'), 'multiply_adds=0.5, and a whole number or'),
+        (TINY.replace('image_size=8', "image_size=8, aliases='ab'"), "aliases='ab', and a list such as ['other'] is"),
+        (TINY.replace('image_size=8', "image_size=8, preprocessing='no'"), "preprocessing='no', and one of cifarnet,"),
+        (TINY.replace('image_size=8', 'image_size=8, least_image_size=9'), 'least_image_size=9 is above image_size=8.'),
+        (TINY.replace("'tiny'", '5'), 'name=5, and a text is expected.'),
+        (TINY.replace("'tiny'", "''"), "name='', and a text is expected."),
+        (TINY.replace('image_size=8', "image_size=8, aliases=['vgg16']"), 'vgg16 is the name of a network of this'),
         ('import sys\nsys.exit("no")\n', 'SystemExit in line 2: no.'),
         ('x = 1\n', "the file registers no network. Write @register('name', image_size=224) before its function."),
         (IMPORT + OTHER.replace('other', 'vgg_16'), 'vgg_16 is the name of a network of this program. Choose another'),
@@ -141,19 +151,79 @@ def test_a_wrong_file_is_wrong_usage_told_with_all_else_that_is_wrong(tmp_path: 
 @pytest.mark.parametrize(
     ('body', 'told'),
     [
-        ('return net.konv(images, 2, 3)', "AttributeError in line 5: 'Layers' object has no attribute 'konv'"),
-        ('return images', 'gives a tensor of the shape [2, 8, 8, 3]; logits of the shape [2, 5] are expected'),
-        ('pass', 'gives None; logits of the shape [2, 5] are expected'),
-        ('return net.dense(net.flatten(images), 5)', 'TypeError in line 5: '),
+        ('return net.konv(images, 2, 3)', "AttributeError in line 7: 'Layers' object has no attribute 'konv'"),
+        ('return images', 'gives a tensor of the shape [2, 8, 8, 3] in float32; logits of the shape [2, 5] in'),
+        ('pass', 'gives None; logits of the shape [2, 5] in float32 are expected'),
+        ('return np.zeros([2, 5])', 'gives an object of the type ndarray; logits'),
+        ('return tf.zeros([2, 5], tf.float16)', 'gives a tensor of the shape [2, 5] in float16; logits'),
+        ('return tf.py_func(lambda: 0, [], tf.float32)', 'gives a tensor of the shape unknown in float32; logits'),
+        (
+            'net.aux_logits.append(images); return tf.zeros([2, 5])',
+            'gives a tensor of the shape [2, 8, 8, 3] in float32',
+        ),
+        ('raise SystemExit(0)', 'fails with SystemExit in line 7: 0.'),
+        ('return net.dense(net.flatten(images), 5)', 'TypeError in line 7: '),
     ],
 )
 def test_a_function_that_fails_or_gives_no_logits_is_told_with_its_line(tmp_path: Path, body: str, told: str) -> None:
     file = tmp_path / 'own.py'
-    file.write_text(f"{IMPORT}\n@register('mine', image_size=8)\ndef mine(net, images):\n    {body}\n")
+    imports = f'import numpy as np\nimport tensorflow.compat.v1 as tf\n{IMPORT}'
+    file.write_text(f"{imports}\n@register('mine', image_size=8)\ndef mine(net, images):\n    {body}\n")
     with tf.Graph().as_default(), pytest.raises(BenchError) as error:
         build(registry.get(str(file)), tf.zeros([2, 8, 8, 3]), num_classes=5)
     assert told in str(error.value)
     assert str(error.value).startswith(f'{file}:mine ')
+
+
+def test_what_an_own_network_makes_by_tensorflow_itself_is_in_checkpoints_and_averages(tmp_path: Path) -> None:
+    (tmp_path / 'own.py').write_text(
+        f'import tensorflow.compat.v1 as tf\n{IMPORT}'
+        "@register('mixed', image_size=8)\n"
+        'def mixed(net, images):\n'
+        "    x = tf.get_variable('scale', [8, 8, 3]) * images\n"
+        "    x = net.flatten(x + tf.Variable(tf.zeros([3]), trainable=False, name='shift'))\n"
+        "    tf.get_variable('counter', [], tf.int64, trainable=False)\n"
+        "    return net.dense(x, net.num_classes, 'logits')\n"
+    )
+    with tf.Graph().as_default():
+        tf.get_variable('not_of_it', [])
+        build(registry.get(str(tmp_path / 'own.py')), tf.zeros([2, 8, 8, 3]), num_classes=5)
+        found = sorted(variable.op.name for variable in slim.get_model_variables())
+    assert found == ['logits/biases', 'logits/weights', 'scale', 'shift']
+
+
+def test_an_alias_of_an_own_network_names_it(tmp_path: Path) -> None:
+    file = tmp_path / 'own.py'
+    file.write_text(TINY.replace('image_size=8', "image_size=8, aliases=['small']") + OTHER)
+    assert registry.get(f'{file}:small') == registry.get(f'{file}:tiny')
+
+
+def test_what_lies_beside_an_own_network_can_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, 'path', [*sys.path])
+    (tmp_path / 'early_beside_own.py').write_text('SIZE = 9\n')
+    (tmp_path / 'late_beside_own.py').write_text(
+        'def logits(net, images): return net.dense(net.flatten(images), 5, "d")\n'
+    )
+    file = tmp_path / 'own.py'
+    file.write_text(
+        f'from early_beside_own import SIZE\n{IMPORT}'
+        "@register('own', image_size=SIZE)\ndef own(net, images):\n"
+        '    import late_beside_own\n    return late_beside_own.logits(net, images)\n'
+    )
+    network = registry.get(str(file))
+    assert network.image_size == 9
+    with tf.Graph().as_default():
+        assert build(network, tf.zeros([2, 9, 9, 3]), num_classes=5).logits.shape == [2, 5]
+
+
+def test_a_file_that_imports_tensorflow_at_its_top_brings_none_of_its_chatter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv('TF_CPP_MIN_LOG_LEVEL', raising=False)
+    (tmp_path / 'own.py').write_text('import tensorflow\n' + TINY)
+    done = program(tmp_path, 'models', 'own.py')
+    assert done.returncode == 0
+    assert done.stderr == ''
 
 
 def test_a_network_that_fails_leaves_a_record_and_no_traceback(tmp_path: Path) -> None:

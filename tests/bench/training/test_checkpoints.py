@@ -82,6 +82,42 @@ def test_a_checkpoint_of_another_network_is_told_with_where_its_variables_are(tm
         restored(tmp_path / 'wide', model='mobilenet_v1_075')
 
 
+def own(folder: Path, body: str) -> str:
+    """A network of a user's own, whose function has that body, as --model names it."""
+    (folder / 'own.py').write_text(
+        'import tensorflow.compat.v1 as tf\nfrom bench.models.registry import register\n'
+        f"@register('own', image_size=4)\ndef own(net, images):\n    {body}\n"
+    )
+    return str(folder / 'own.py')
+
+
+def test_variables_that_an_own_network_makes_by_tensorflow_itself_are_restored(tmp_path: Path) -> None:
+    model = own(tmp_path, "return net.dense(net.flatten(images * tf.get_variable('w', [3])), net.num_classes, 'd')")
+    values = save(tmp_path / 'saved', averages=True, model=model)
+    plain = {name: value for name, value in values.items() if 'Average' not in name}
+    assert 'w' in plain
+    assert_equal(restored(tmp_path / 'saved', model=model), plain)
+    averages = {name: values[f'{name}/ExponentialMovingAverage'] for name in plain}
+    assert_equal(restored(tmp_path / 'saved', model=model, averages=True), averages)
+
+
+def test_a_network_without_variables_is_not_blamed_on_a_flag_that_was_not_given(tmp_path: Path) -> None:
+    save(tmp_path)
+    model = own(tmp_path, 'return tf.zeros([images.shape[0], net.num_classes])')
+    with pytest.raises(UsageError, match='checkpoint_path: this network has no variables; leave it out'):
+        restored(tmp_path, model=model)
+
+
+def test_a_checkpoint_in_another_type_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
+    with tf.Graph().as_default(), tf.Session() as session:
+        network()
+        wide = {v.op.name: tf.Variable(tf.zeros(v.shape, tf.float64)) for v in tf.trainable_variables()}
+        session.run(tf.global_variables_initializer())
+        tf.train.Saver(wide).save(session, str(tmp_path / 'lenet.ckpt'))
+    with pytest.raises(UsageError, match=r'LeNet/conv1/weights in float64 instead of float32.* and 5 more. Convert'):
+        restored(tmp_path)
+
+
 @pytest.mark.parametrize(
     ('version', 'file', 'kept'),
     [
