@@ -29,38 +29,55 @@ def _errors(got: dict[str, float], wanted: np.ndarray, names: list[str]) -> np.n
     return np.array([abs(got[name] - norm) / norm for name, (norm, _) in zip(names, wanted, strict=True)])
 
 
-@pytest.mark.parametrize(
-    'case',
-    [
-        pytest.param('inception_v3-adam-finetune', marks=pytest.mark.slow),
-        'mobilenet_v2-rmsprop-2clones',
-        pytest.param('resnet_v1_50-momentum', marks=pytest.mark.slow),
-    ],
-)
-def test_the_published_training_loop_is_followed(case: str) -> None:
-    words = [sys.executable, str(_ROOT / 'tests' / 'trajectories.py'), case]
+_CASES = ('inception_v3-adam-finetune', 'mobilenet_v2-rmsprop-2clones', 'resnet_v1_50-momentum')
+_QUICK = (('mobilenet_v2-rmsprop-2clones', 'plain'),)
+
+
+def _train(case: str, operations: str) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Relative errors of each step's loss; of the norm of each variable, and of each moving average where there are.
+
+    The learning rates are right.
+    """
+    words = [sys.executable, str(_ROOT / 'tests' / 'trajectories.py'), case, operations]
     path = {**os.environ, 'PYTHONPATH': str(_ROOT)}
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=path)
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     losses, rates, norms, averages = (seen[name] for name in ('losses', 'rates', 'norms', 'averages'))
     np.testing.assert_allclose(rates, _NUMBERS[f'{case}/learning_rates'], rtol=1e-6)
-    np.testing.assert_allclose(losses[:2], _NUMBERS[f'{case}/losses'][:2], rtol=1e-4)
     names = str(_NUMBERS[f'{case}/names']).split('\n')
     errors = [_errors(norms, _NUMBERS[f'{case}/variables'], names)]
     if f'{case}/averages' in _NUMBERS.files:
         errors.append(_errors(averages, _NUMBERS[f'{case}/averages'], names))
     else:
         assert averages == {}
-    if _rounds_as_published():
-        np.testing.assert_allclose(losses, _NUMBERS[f'{case}/losses'], rtol=1e-5)
+    return np.abs(np.array(losses) / _NUMBERS[f'{case}/losses'] - 1), errors
+
+
+@pytest.mark.parametrize(
+    ('case', 'operations'),
+    [
+        pytest.param(case, operations, marks=[] if (case, operations) in _QUICK else pytest.mark.slow)
+        for case in _CASES
+        for operations in ('plain', 'shipped')
+    ],
+)
+def test_the_published_training_loop_is_followed(case: str, operations: str) -> None:
+    losses, errors = _train(case, operations)
+    plain, same_rounding = operations == 'plain', _rounds_as_published()
+    assert losses[: 2 if plain else 1].max() < 1e-4
+    assert max(np.median(each) for each in errors) < 5e-4
+    assert max(np.quantile(each, 0.9) for each in errors) < 0.03
+    if not same_rounding:
+        assert losses.max() < 0.15
+    elif not plain:
+        # Another order of the same sums is enough: every 15th norm is off by 2 % to 8 % after six steps.
+        assert losses.max() < 0.05
+    else:
+        assert losses.max() < 1e-5
         assert errors[0].max() < 1e-4
         # Which of slim's averages see a value before its update is a race there; a few see it after.
         assert errors[-1].max() < 1e-3
-    else:
-        np.testing.assert_allclose(losses, _NUMBERS[f'{case}/losses'], rtol=0.15)
-        assert max(np.median(each) for each in errors) < 5e-4
-        assert max(np.quantile(each, 0.9) for each in errors) < 0.03
 
 
 def _rounds_as_published() -> bool:
