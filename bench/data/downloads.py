@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import time
 import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench import errors
 from bench.data.progress import Progress
+from bench.screen import say
 
 MIRROR_VARIABLE = 'TF_BENCH_MIRROR'
 
@@ -29,6 +32,10 @@ _SECONDS_BETWEEN_TRIES = 2.0
 # To connect, and for the next bytes.
 _TIMEOUT = (15, 60)
 _CHUNK = 1 << 18
+# Bytes as they are: some servers send a .gz as a compressed transfer, which would be unpacked on the way.
+_PLAIN = {'Accept-Encoding': 'identity'}
+# What tells one content of an address from another.
+_TELLING = ('ETag', 'Last-Modified', 'Content-Length')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +100,8 @@ def at(dataset: str, address: str) -> tuple[File, ...]:
 
 
 def fetch(file: File, folder: Path, mirror: str | None) -> Path:
-    """The file in `folder`, downloaded unless it is there with the right checksum.
+    """The file in `folder`, downloaded unless it is there: with the right checksum, or, where none is known, from the
+    same address and unchanged there since.
 
     Args:
       file: what to download.
@@ -104,23 +112,17 @@ def fetch(file: File, folder: Path, mirror: str | None) -> Path:
     Raises:
       errors.DataError: it cannot be downloaded, is another file than the published one, or cannot be written.
     """
-    import pooch
     import requests
     import urllib3
 
     mirror = mirror or (os.environ.get(MIRROR_VARIABLE) if file.sha256 else None)
     url = f'{mirror.rstrip("/")}/{file.name}' if mirror else file.address
     part = folder / f'{file.name}.part'
-    pooch.get_logger().setLevel('ERROR')
-    other = f'Give an address that has it in --mirror (or {MIRROR_VARIABLE}), or the file itself in --source.'
+    other = 'Give another address in --source, or the file itself.'
+    if file.sha256:
+        other = f'Give an address that has it in --mirror (or {MIRROR_VARIABLE}), or put it into --download_dir.'
     try:
-        found = pooch.retrieve(
-            url,
-            known_hash=file.sha256 and f'sha256:{file.sha256}',
-            fname=file.name,
-            path=folder,
-            downloader=_Resuming(part, keep=file.sha256 is not None),
-        )
+        return _checked(file, url, folder, part) if file.sha256 else _unchecked(file, url, folder, part)
     except requests.HTTPError as error:
         status = error.response.status_code if error.response is not None else error
         raise errors.DataError(f'{url}: the server answers {status}. {other}') from error
@@ -137,21 +139,78 @@ def fetch(file: File, folder: Path, mirror: str | None) -> Path:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
         raise errors.DataError(f'{folder}: {file.name} cannot be written: {error.strerror or error}.') from error
-    return Path(found)
+
+
+def _checked(file: File, url: str, folder: Path, part: Path) -> Path:
+    """A file that has a checksum.
+
+    Raises:
+      ValueError: the checksum is another.
+    """
+    continues = part.exists()
+    try:
+        return _retrieve(file, url, folder, _Resuming(part))
+    except ValueError:
+        if not continues:
+            raise
+    say(f'{file.name}: what an earlier try left of it was of another file: downloading it anew.')
+    return _retrieve(file, url, folder, _Resuming(part))
+
+
+def _unchecked(file: File, url: str, folder: Path, part: Path) -> Path:
+    """A file that has no checksum: what the server says of it is kept beside it, to compare before it is used again."""
+    target, origin = folder / file.name, folder / f'{file.name}.origin'
+    if not _is_the_same(url, target, origin):
+        target.unlink(missing_ok=True)
+    part.unlink(missing_ok=True)
+    transfer = _Resuming(part)
+    found = _retrieve(file, url, folder, transfer)
+    if transfer.origin is not None:
+        origin.write_text(json.dumps(transfer.origin), encoding='utf-8')
+    return found
+
+
+def _is_the_same(url: str, path: Path, origin: Path) -> bool:
+    """Whether a file is what an address has, as far as the server tells."""
+    import requests
+
+    try:
+        known = json.loads(origin.read_text(encoding='utf-8'))
+    except (OSError, ValueError):
+        return False
+    if not path.is_file():
+        return False
+    with requests.get(url, headers=_PLAIN, stream=True, timeout=_TIMEOUT) as response:
+        response.raise_for_status()
+        now = _origin(url, response.headers)
+    return known == now and any(now[header] for header in _TELLING)
+
+
+def _origin(url: str, headers: Mapping[str, str]) -> dict[str, str | None]:
+    return {'address': url, **{header: headers.get(header) for header in _TELLING}}
+
+
+def _retrieve(file: File, url: str, folder: Path, transfer: _Resuming) -> Path:
+    import pooch
+
+    pooch.get_logger().setLevel('ERROR')
+    known = file.sha256 and f'sha256:{file.sha256}'
+    return Path(pooch.retrieve(url, known_hash=known, fname=file.name, path=folder, downloader=transfer))
 
 
 class _Resuming:
     """A downloader for pooch that keeps what has come in a file of its own and asks for the rest of it.
 
     Args:
-      part: where to keep what has come.
-      keep: whether what an earlier run left there may be continued: a checksum will tell if it was another file's.
+      part: where to keep what has come. What an earlier run left there is continued.
+
+    Attributes:
+      origin: address and what the server said of the file when it was first asked for all of it; None if never.
     """
 
-    def __init__(self, part: Path, *, keep: bool) -> None:
+    def __init__(self, part: Path) -> None:
         self._part = part
-        if not keep:
-            part.unlink(missing_ok=True)
+        self.origin: dict[str, str | None] | None = None
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
         import requests
@@ -176,8 +235,7 @@ class _Resuming:
         import requests
 
         have = self._size()
-        # Bytes as they are: some servers send a .gz as a compressed transfer, which would be unpacked on the way.
-        headers = {'Accept-Encoding': 'identity', **({'Range': f'bytes={have}-'} if have else {})}
+        headers = {**_PLAIN, **({'Range': f'bytes={have}-'} if have else {})}
         with session.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
             if response.status_code == 416:
                 # Nothing is behind what has come: it is whole, or of another file.
@@ -191,6 +249,8 @@ class _Resuming:
             granted = response.headers.get('Content-Range', '')
             continues = response.status_code == 206 and granted.startswith(f'bytes {have}-')
             done = have if continues else 0
+            if not continues:
+                self.origin = _origin(url, response.headers)
             length = response.headers.get('Content-Length')
             progress.start(done, done + int(length) if length else None)
             with self._part.open('ab' if continues else 'wb') as file:

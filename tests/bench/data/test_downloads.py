@@ -145,6 +145,35 @@ def test_a_file_without_a_checksum_is_not_continued_from_another_run(server: Ser
     assert downloads.fetch(server.file(None), tmp_path, None).read_bytes() == CONTENT
 
 
+def test_a_leftover_of_another_server_is_not_taken_for_a_fault_of_this_one(
+    server: Server, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / 'file.tgz.part').write_bytes(b'<html>Please log in</html>')
+    assert downloads.fetch(server.file(), tmp_path, None).read_bytes() == CONTENT
+    assert [wanted for _, wanted in server.asked] == ['bytes=26-', None]
+    assert 'downloading it anew' in capfd.readouterr().out
+
+
+def test_a_file_of_another_address_is_not_taken_for_the_one_that_is_wanted(server: Server, tmp_path: Path) -> None:
+    """Nor are its bytes those of before where what an address has was changed: there is no checksum that would tell."""
+    server.files['/wrong/file.tgz'] = b'<html>Please log in</html>'
+    wrong = downloads.File('file.tgz', server.address.replace('/data', '/wrong/file.tgz'))
+    assert downloads.fetch(wrong, tmp_path, None).read_bytes() == b'<html>Please log in</html>'
+    assert downloads.fetch(server.file(None), tmp_path, None).read_bytes() == CONTENT
+    server.headers['ETag'] = '"2"'
+    server.files['/data/file.tgz'] = CONTENT[::-1]
+    assert downloads.fetch(server.file(None), tmp_path, None).read_bytes() == CONTENT[::-1]
+
+
+def test_a_file_of_the_same_address_is_downloaded_once_as_long_as_it_is_unchanged_there(
+    server: Server, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        path = downloads.fetch(server.file(None), tmp_path, None)
+        path.write_bytes(b'kept')
+    assert path.read_bytes() == b'kept' and len(server.asked) == 2
+
+
 def test_another_file_than_the_published_one_is_refused_and_deleted(server: Server, tmp_path: Path) -> None:
     server.files['/data/file.tgz'] = b'<html>Please log in</html>'
     with pytest.raises(errors.DataError, match=r'is not the published file\.tgz.*--mirror'):
@@ -159,7 +188,7 @@ def test_a_damaged_file_that_is_there_is_downloaded_anew(server: Server, tmp_pat
 
 def test_a_missing_file_is_told_at_once_with_what_to_do(server: Server, tmp_path: Path) -> None:
     server.files.clear()
-    with pytest.raises(errors.DataError, match=r'file\.tgz: the server answers 404.*--mirror.*--source'):
+    with pytest.raises(errors.DataError, match=r'file\.tgz: the server answers 404.*--mirror.*--download_dir'):
         downloads.fetch(server.file(), tmp_path, None)
     assert len(server.asked) == 1 and list(tmp_path.iterdir()) == []
 

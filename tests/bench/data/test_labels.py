@@ -46,6 +46,14 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         thread.join()
 
 
+def test_a_failed_download_names_no_flag_that_labels_does_not_have(
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(['labels', '--fetch', f'--mirror={address}/nowhere', f'--download_dir={tmp_path / "kept"}']) == 1
+    told = capsys.readouterr().err
+    assert '404' in told and '--download_dir' in told and '--source' not in told
+
+
 def test_names_are_downloaded_when_that_is_asked_for_and_are_alone_on_standard_output(
     address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
