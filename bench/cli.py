@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -69,6 +70,9 @@ def main(words: Sequence[str]) -> int:
     """
     if sys.stdout is None:  # closed by `>&-`
         sys.stdout = open(os.devnull, 'w')  # noqa: PTH123, SIM115  (stays open as long as the process)
+    # Names of files need not be text.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')
     try:
         status = _main(list(words))
         # Here, where it can be told that it fails, and not when Python ends.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import shutil
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -16,8 +15,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bench import errors
+from bench.data.progress import Progress
 
 _BLOCK = 512
+_CHUNK = 1 << 20
 _AGAIN = 'Download or copy it again.'
 
 
@@ -63,8 +64,18 @@ def plain(archive: Path, unpacked: Path) -> Path:
         if file.read(2) != b'\x1f\x8b':
             return archive
     try:
-        with gzip.open(archive) as source, unpacked.open('wb') as target:
-            shutil.copyfileobj(source, target, 1 << 20)
+        with (
+            archive.open('rb') as file,
+            gzip.open(file) as source,
+            unpacked.open('wb') as target,
+            Progress(f'unpacking {archive.name}', 'MB', 1e-6) as progress,
+        ):
+            progress.start(0, archive.stat().st_size)
+            read = 0
+            while chunk := source.read(_CHUNK):
+                target.write(chunk)
+                before, read = read, file.tell()
+                progress.advance(read - before)
     except EOFError as error:
         raise errors.DataError(f'{archive} is truncated: its last bytes are missing. {_AGAIN}') from error
     except (gzip.BadGzipFile, zlib.error) as error:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from bench import __version__, errors
+from bench.data import datasets
 from bench.data.convert import report as reports
 from bench.data.convert import sources, workplace
 from bench.data.convert.options import ConvertConfig
@@ -28,6 +30,9 @@ def run(config: ConvertConfig, words: Sequence[str]) -> int:  # noqa: ARG001  (e
         workplace.sweep(out)
         say(f'{out} holds {config.dataset_name} already: nothing to do.')
         return 0
+    damaged = workplace.damaged(out)
+    if damaged:
+        say(f'Missing or damaged in {out}: {datasets.few(damaged)}. Converting again what was there.')
     with workplace.Workplace(out) as place:
         try:
             _convert(config, config.dataset_name, out, place)
@@ -37,26 +42,29 @@ def run(config: ConvertConfig, words: Sequence[str]) -> int:  # noqa: ARG001  (e
 
 
 def _convert(config: ConvertConfig, name: str, out: Path, place: workplace.Workplace) -> None:
+    # Each picture that TensorFlow cannot decode is told by name: its own remark, which names none, would come on top.
+    if os.environ.get('TF_CPP_MIN_LOG_LEVEL') == '2':
+        os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'
     # Imports TensorFlow, which takes seconds that a finished conversion does not need.
     from bench.data.convert import shards
 
     downloads = Path(config.download_dir) if config.download_dir else place.downloads
     files = sources.find(name, config.source, config.mirror, downloads)
-    size = sources.size(files)
     prepared = importlib.import_module(f'bench.data.convert.{name}').prepare(config, files, place.unpacked)
     if place.begin(prepared.shards(), prepared.fingerprint()):
-        say('The conversion that was stopped here was of another source or with other flags: starting anew.')
+        say('What was converted here before is of another source or of other flags: starting anew.')
     shards.write(prepared.subsets.values(), place, threads=cpu.usable_cpus(), tolerated=config.skip_bad_records)
-    left_out = {
-        subset: [text for shard in made.shards for text in place.left_out(shard)]
+    left_out = {shard: texts for shard in prepared.shards() if (texts := place.left_out(shard))}
+    counts = {
+        subset: len(made.order) - sum(len(left_out.get(shard, ())) for shard in made.shards)
         for subset, made in prepared.subsets.items()
     }
-    counts = {subset: len(made.order) - len(left_out[subset]) for subset, made in prepared.subsets.items()}
     report = {
         'program': f'tf-bench {__version__}',
         **config.wanted(),
         'source': config.source,
-        'source_bytes': size,
+        # Where it is here, without what was downloaded besides: with this a repeated command compares what is here.
+        'source_bytes': sources.size(config.local() or files),
         'pictures': counts,
         'left_out': left_out,
         'shards': {subset: made.shards for subset, made in prepared.subsets.items()},

@@ -23,6 +23,10 @@ from bench.machine import remarks
 Array = Any
 
 _QUALITY = 100
+# TensorFlow decodes no picture of so many pixels: it makes no more than 2 ** 29 bytes of one (jpeg_mem.cc).
+_PIXELS = (1 << 29) // 3
+# The TIFF tag BitsPerSample.
+_BITS = 258
 _RATIO = 8
 
 
@@ -46,6 +50,8 @@ class Encoders:
     def __init__(self, threads: int) -> None:
         # Pillow looks for its formats when it opens the first picture, which must not be in several threads.
         Image.init()
+        # Pillow would warn of half of what is refused here.
+        Image.MAX_IMAGE_PIXELS = None
         config = tf.ConfigProto(inter_op_parallelism_threads=threads, intra_op_parallelism_threads=1)
         remarks.silence(config)
         self._session = tf.Session(graph=tf.Graph(), config=config)
@@ -75,11 +81,11 @@ class Encoders:
         """
         try:
             with Image.open(io.BytesIO(data)) as image:
-                width, height = image.size
+                width, height = _size(image)
                 channels = 1 if image.mode == 'L' else 3
                 # MPO is a JPEG with further pictures behind it, as telephones write them.
                 if image.format not in ('JPEG', 'MPO'):
-                    channels, data = 3, self._encode(np.asarray(image.convert('RGB')))
+                    channels, data = 3, self._encode(_rgb(image))
                 elif image.mode not in ('RGB', 'L'):
                     data = self._recode(data)
                 else:
@@ -88,10 +94,43 @@ class Encoders:
             raise errors.DataError('the picture is broken: TensorFlow cannot decode it') from error
         except UnidentifiedImageError as error:
             raise errors.DataError('the picture is broken: it begins as no picture does') from error
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError) as error:
             raise errors.DataError(f'the picture is broken: {error}') from error
         return Jpeg(data, height, width, channels)
 
     def pngs(self, images: Array) -> Sequence[bytes]:
         """PNGs of images, uint8 [N, H, W, C] with C = 1 (grey) or 3 (RGB)."""
         return list(self._pngs(images))
+
+
+def _size(image: Image.Image) -> tuple[int, int]:
+    """A picture's width and height.
+
+    Raises:
+      errors.DataError: it is too large.
+    """
+    width, height = image.size
+    if width * height >= _PIXELS:
+        raise errors.DataError(
+            f'the picture has {width * height / 1e6:,.0f} megapixels, and TensorFlow decodes fewer than '
+            f'{_PIXELS / 1e6:,.0f}: make it smaller'
+        )
+    return width, height
+
+
+def _rgb(image: Image.Image) -> Array:
+    """A picture's pixels, uint8 [H, W, 3].
+
+    Raises:
+      errors.DataError: nothing tells which of its numbers is white.
+    """
+    if image.mode in ('I', 'F'):
+        raise errors.DataError(
+            f'the picture has {"floating-point" if image.mode == "F" else "signed or 32-bit"} pixels, and nothing '
+            'tells which number is white: make it one of 8 or 16 bits'
+        )
+    if image.mode.startswith('I;16'):
+        # The highest 8 bits, as TensorFlow's decoder makes of PNGs, and Pillow of 16-bit colours.
+        bits = getattr(image, 'tag_v2', {}).get(_BITS, (16,))[0]
+        return np.repeat((np.asarray(image) >> (bits - 8)).astype(np.uint8)[..., np.newaxis], 3, axis=2)
+    return np.asarray(image.convert('RGB'))

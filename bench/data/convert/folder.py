@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import posixpath
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -25,6 +27,10 @@ from bench.data.convert.prepared import Prepared
 from bench.screen import say
 
 Array = Any
+# As many links to links as Linux follows.
+_LINKS = 40
+# Offset in its file, bytes, and when it or its archive was changed last, in ns.
+_Place = tuple[int, int, int]
 
 SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
@@ -37,11 +43,13 @@ class Listing:
       pictures: the pictures, in the order of their names.
       classes: names of the classes, sorted.
       labels: the label of each picture, int64 [N].
+      changed: when each was changed last, or the archive that it is in, in ns, int64 [N].
     """
 
     pictures: Encoded
     classes: tuple[str, ...]
     labels: Array
+    changed: Array
 
 
 def prepare(config: ConvertConfig, files: Mapping[str, Path], unpacked: Path) -> Prepared:
@@ -98,7 +106,7 @@ def divided(config: ConvertConfig, listing: Listing, record: Callable[[int, Jpeg
         if len(order)
     }
     names = np.array([os.fsencode(pictures.name(index)) for index in range(count)])
-    return Prepared(listing.classes, subsets, (names, pictures.sizes))
+    return Prepared(listing.classes, subsets, (names, pictures.sizes, listing.changed))
 
 
 def listed(source: Path, unpacked: Path) -> Listing:
@@ -131,35 +139,65 @@ def listed(source: Path, unpacked: Path) -> Listing:
     if others:
         what = 'that is no picture by its name' if len(others) == 1 else 'that are no pictures by their names, such as'
         say(f'Left out {errors.number(len(others), "file")} {what}: {others[0]}')
-    offsets, sizes = np.array([found[name] for name in names], np.int64).T
+    offsets, sizes, changed = np.array([found[name] for name in names], np.int64).T
     labels = np.searchsorted(np.array(classes), np.array(of_class))
     if source.is_dir():
-        return Listing(Files(source, names, sizes), classes, labels)
+        return Listing(Files(source, names, sizes), classes, labels, changed)
     encoded = np.array([os.fsencode(name) for name in names])
-    return Listing(Members(archive, source, encoded, offsets, sizes), classes, labels)
+    return Listing(Members(archive, source, encoded, offsets, sizes), classes, labels, changed)
 
 
-def _in_folder(source: Path) -> dict[str, tuple[int, int]]:
-    """(0, bytes) of each file by its name within the source; the names of class folders end in a slash."""
-    found = {f'{folder.name}/': (0, 0) for folder in sources.class_folders(source)}
+def _in_folder(source: Path) -> dict[str, _Place]:
+    """Where each file is by its name within the source; the names of class folders end in a slash."""
+    found = {f'{folder.name}/': (0, 0, 0) for folder in sources.class_folders(source)}
     for folder in sources.class_folders(source):
-        for place, folders, files in os.walk(folder):
+        for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+            if Path(place).parent.resolve().is_relative_to(Path(place).resolve()):
+                raise errors.DataError(f'{place} is a link to a folder that it is in. Remove it.')
             folders[:] = [name for name in folders if not name.startswith('.')]
-            for name in files:
-                path = Path(place, name)
-                if not name.startswith('.') and path.is_file():
-                    found[path.relative_to(source).as_posix()] = 0, path.stat().st_size
+            for path in (Path(place, name) for name in files if not name.startswith('.')):
+                try:
+                    state = path.stat()
+                except OSError as error:
+                    _refuse(error)
+                if stat.S_ISREG(state.st_mode):
+                    found[path.relative_to(source).as_posix()] = 0, state.st_size, state.st_mtime_ns
     return found
 
 
-def _in_archive(archive: Path, source: Path) -> dict[str, tuple[int, int]]:
-    """(offset, bytes) of each file of a tar archive by its name within the one folder at its top, if there is one."""
-    found = {}
+def _refuse(error: OSError) -> NoReturn:
+    raise errors.DataError(
+        f'{error.filename} cannot be read: {error.strerror}. Mend that, or move it out of the class folders.'
+    ) from error
+
+
+def _in_archive(archive: Path, source: Path) -> dict[str, _Place]:
+    """Where each file of a tar archive is by its name within the one folder at its top, if there is one."""
+    found, links = {}, {}
+    changed = source.stat().st_mtime_ns
     with archive.open('rb', buffering=0) as file:
         for member in archives.members(source, file):
             parts = PurePosixPath(member.name).parts
-            if member.isreg() and not any(part.startswith('.') for part in parts):
-                found[parts] = member.offset_data, member.size
+            if member.isreg():
+                found[parts] = member.offset_data, member.size, changed
+            elif (member.islnk() or member.issym()) and not _is_hidden(parts):
+                # What a hard link leads to is named from the archive's top, and a symbolic link's from its own folder.
+                start = '' if member.islnk() else posixpath.dirname(member.name)
+                links[parts] = PurePosixPath(posixpath.normpath(posixpath.join(start, member.linkname))).parts
+    for parts, target in links.items():
+        for _ in range(_LINKS):
+            target = links.get(target, target)  # noqa: PLW2901
+        if target not in found:
+            raise errors.DataError(
+                f'{source}, member {"/".join(parts)}, is a link to {"/".join(target)}, which is no file there. '
+                'Pack it with what its links lead to: tar --dereference'
+            )
+        found[parts] = found[target]
+    found = {parts: place for parts, place in found.items() if not _is_hidden(parts)}
     tops = {parts[0] for parts in found if len(parts) > 1}
     inside = 1 if len(tops) == 1 else 0
     return {'/'.join(parts[inside:]): place for parts, place in found.items() if len(parts) > inside}
+
+
+def _is_hidden(parts: tuple[str, ...]) -> bool:
+    return any(part.startswith('.') for part in parts)

@@ -12,6 +12,8 @@ process_bounding_boxes writes, where it is there.
 from __future__ import annotations
 
 import array
+import math
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -66,7 +68,8 @@ def prepare(config: ConvertConfig, files: Mapping[str, Path], unpacked: Path) ->
         names = layout.names(subset, min(counts[subset], len(order)))
         records = _Records(pictures, labels, ('', *synsets), texts, boxes)
         subsets[subset] = shards.Subset(order, names, pictures.sizes, shards.jpegs(pictures, records.record))
-        listing += [pictures.names, pictures.sizes, labels]
+        changed = np.array([files[archive].stat().st_mtime_ns])
+        listing += [pictures.names, pictures.sizes, labels, changed]
     return Prepared(texts, subsets, (*listing, *boxes.arrays))
 
 
@@ -118,12 +121,16 @@ class _Boxes:
         names: list[bytes] = []
         corners = array.array('f')
         for number, line in enumerate(path.read_bytes().splitlines() if path else (), 1):
+            if not line.strip():
+                continue
             name, *numbers = line.split(b',')
             try:
                 xmin, ymin, xmax, ymax = map(float, numbers)
+                if not all(map(math.isfinite, (xmin, ymin, xmax, ymax))):
+                    raise ValueError('not finite')
             except ValueError as error:
                 raise errors.DataError(
-                    f'{path}, line {number}: a name and four numbers are expected, and found {line!r}.'
+                    f'{path}, line {number}: a name and four finite numbers are expected, and found {line!r}.'
                 ) from error
             names.append(name)
             corners.extend((xmin, ymin, xmax, ymax))
@@ -169,7 +176,7 @@ def _validation(archive: Path, synsets: list[str], labels_file: Path) -> tuple[M
     if unknown:
         raise errors.DataError(f'{labels_file} has the synset {unknown[0]}, which {label_names.SYNSETS} has not.')
     found = _Index()
-    with archive.open('rb', buffering=0) as file:
+    with archive.open('rb', buffering=0) as file, Progress(f'listing {archive.name}', 'pictures') as progress:
         for member in archives.members(archive, file):
             if not member.isreg():
                 continue
@@ -180,6 +187,7 @@ def _validation(archive: Path, synsets: list[str], labels_file: Path) -> tuple[M
                     f'ILSVRC2012_val_00000001.JPEG to ILSVRC2012_val_{len(of_picture):08d}.JPEG. Is it another archive?'
                 )
             found.add(member, label_of[of_picture[int(match[1]) - 1]])
+            progress.advance(1)
     return found.members(archive)
 
 
@@ -193,7 +201,7 @@ class _Index:
     def add(self, member: Any, label: int) -> None:
         """Notes a member, a tarfile.TarInfo, if it is a file."""
         if member.isreg():
-            self._names.append(PurePosixPath(member.name).name.encode())
+            self._names.append(os.fsencode(PurePosixPath(member.name).name))
             self._numbers.extend((member.offset_data, member.size, label))
 
     def members(self, archive: Path) -> tuple[Members, Array]:

@@ -83,10 +83,17 @@ class ConvertConfig:
     def done(self) -> bool:
         """Whether the folder holds what is asked for already."""
         assert self.dataset_name is not None and self.dataset_dir is not None
-        earlier = report.read(Path(self.dataset_dir))
+        out = Path(self.dataset_dir)
+        earlier = report.read(out)
         if earlier is None:
-            return self.num_shards is None and layouts.complete(self.dataset_name, Path(self.dataset_dir))
-        return not self._differences(earlier)
+            return self.num_shards is None and layouts.complete(self.dataset_name, out)
+        return not self._differences(earlier) and not workplace.damaged(out)
+
+    def local(self) -> dict[str, Path]:
+        """The files in --source by their published names; none where it is not here."""
+        if self.source is None or not Path(self.source).exists():
+            return {}
+        return sources.local(self.dataset_name or '', Path(self.source))
 
     def wanted(self) -> dict[str, Any]:
         """What decides the bytes of the shards, besides the source."""
@@ -111,8 +118,9 @@ class ConvertConfig:
     def _differences(self, earlier: dict[str, Any]) -> list[str]:
         """Flags in which this conversion is another than that of the report."""
         wanted = self.wanted()
-        if self.source is not None and Path(self.source).exists():
-            wanted['source_bytes'] = sources.size(sources.local(wanted['dataset_name'], Path(self.source)))
+        files = self.local()
+        if files:
+            wanted['source_bytes'] = sources.size(files)
         return [flag.removesuffix('_bytes') for flag, value in wanted.items() if earlier.get(flag) != value]
 
     def _without_effect(self, name: str) -> list[str]:
@@ -135,15 +143,17 @@ class ConvertConfig:
         return found
 
     def _dataset_dir_problems(self, name: str, out: Path) -> list[str]:
-        if name in _DIVIDED and self.source is not None and Path(self.source).is_dir():
-            (pictures,) = sources.local(name, Path(self.source)).values()
-            if pictures.is_dir() and out.resolve().is_relative_to(pictures.resolve()):
+        if name in _DIVIDED:
+            pictures = next(iter(self.local().values()), None)
+            if pictures is not None and pictures.is_dir() and out.resolve().is_relative_to(pictures.resolve()):
                 return [f'--dataset_dir={out} is in --source, where folders are classes. Name one elsewhere.']
         if out.exists() and not out.is_dir():
             return [f'--dataset_dir={out} is a file. Name a folder for the shards.']
         earlier = report.read(out)
         if earlier is not None:
             flags = ' and '.join(f'--{flag}' for flag in self._differences(earlier))
+            if not flags:  # something of it is damaged, and will be converted again
+                return []
             return [
                 f'--dataset_dir={out} holds {earlier.get("dataset_name")}, converted with another {flags}. '
                 'Name an empty folder, or delete what this one holds.'

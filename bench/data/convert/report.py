@@ -13,13 +13,18 @@ NAME = 'conversion.json'
 
 
 def read(folder: Path) -> dict[str, Any] | None:
-    """The report of the finished conversion in a folder; None where there is none, or a shard of it is missing."""
+    """The report of the finished conversion in a folder; None where there is none."""
     try:
         found = json.loads((folder / NAME).read_text(encoding='utf-8'))
-        names = [name for names in found['shards'].values() for name in names]
+        shards(found)
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
-    return found if all((folder / name).is_file() for name in names) else None
+    return found
+
+
+def shards(content: dict[str, Any]) -> list[str]:
+    """The names of all shards of a report."""
+    return [name for names in content['shards'].values() for name in names]
 
 
 def write(folder: Path, content: dict[str, Any]) -> None:

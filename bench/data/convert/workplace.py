@@ -19,7 +19,7 @@ from typing import Any
 
 from bench import errors
 from bench.data.convert import report
-from bench.data.datasets import LABELS_FILE
+from bench.data.datasets import LABELS_FILE, read_labels
 
 _FOLDER = '.unfinished'
 _PLAN = 'plan.json'
@@ -31,6 +31,23 @@ _LEFT_OUT = '.left_out'
 def was_placing(out: Path) -> bool:
     """Whether a conversion was stopped while its shards went to their place, so that shards in the folder are its."""
     return bool(_plan(out).get(_PLACING))
+
+
+def damaged(out: Path) -> list[str]:
+    """The shards of the finished conversion in a folder that are missing or not as long as they were written, and
+    labels.txt where it does not name the classes (their names may have been changed since).
+    """
+    found = report.read(out)
+    if found is None:
+        return []
+    sizes = found.get('bytes', {})
+    shards = [(name, out / name) for name in report.shards(found)]
+    names = [name for name, path in shards if not path.is_file() or path.stat().st_size != sizes.get(name)]
+    try:
+        classes = len(read_labels(out / LABELS_FILE))
+    except errors.DataError:
+        classes = 0
+    return names if classes == found.get('classes') else [*names, LABELS_FILE]
 
 
 def sweep(out: Path) -> None:
@@ -95,8 +112,12 @@ class Workplace:
                 path.rmdir()
 
     def begin(self, shards: Sequence[str], fingerprint: str) -> bool:
-        """Starts a conversion or takes up the one that was stopped; tells whether shards of another were dropped."""
-        earlier = _plan(self._out)
+        """Starts a conversion, or takes up the one that was stopped or of which something was damaged later.
+
+        Returns:
+          Whether shards of another were dropped.
+        """
+        earlier = _plan(self._out) or self._reopened()
         self._plan = {'fingerprint': fingerprint, 'shards': list(shards), _PLACING: bool(earlier.get(_PLACING))}
         dropped = False
         if earlier and earlier != self._plan:
@@ -110,6 +131,19 @@ class Workplace:
             path.unlink()
         self._write(_PLAN, json.dumps(self._plan))
         return dropped
+
+    def _reopened(self) -> dict[str, Any]:
+        """The finished conversion in the folder as one that was stopped while its shards went to their place, without
+        those that are damaged; empty where there is none.
+        """
+        found = report.read(self._out)
+        if found is None:
+            return {}
+        for name in damaged(self._out):
+            (self._out / name).unlink(missing_ok=True)
+        for shard, texts in found.get('left_out', {}).items():
+            self._write(f'{shard}{_LEFT_OUT}', json.dumps(texts))
+        return {'fingerprint': found.get('fingerprint'), 'shards': report.shards(found), _PLACING: True}
 
     def is_done(self, shard: str) -> bool:
         """Whether a shard is finished."""
@@ -141,7 +175,12 @@ class Workplace:
                 (self._folder / shard).replace(self._out / shard)
         self._write(LABELS_FILE, ''.join(f'{label}:{name}\n' for label, name in enumerate(labels)))
         (self._folder / LABELS_FILE).replace(self._out / LABELS_FILE)
-        report.write(self._out, content)
+        made = {
+            'fingerprint': self._plan['fingerprint'],
+            'classes': len(labels),
+            'bytes': {shard: (self._out / shard).stat().st_size for shard in shards},
+        }
+        report.write(self._out, {**content, **made})
         shutil.rmtree(self._folder)
 
     def _write(self, name: str, text: str) -> None:

@@ -7,6 +7,8 @@ import io
 import os
 import shutil
 import subprocess
+import tarfile
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +22,7 @@ from PIL import Image
 
 from bench import errors
 from bench.data import datasets
+from bench.data.convert import folder
 
 # What the fixtures of these names are.
 Convert = Callable[..., Any]
@@ -126,15 +129,71 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_choice(
 
 @pytest.mark.parametrize('top', ['', 'photos/', './photos/'])
 def test_an_archive_gives_the_same_shards_as_the_folder(
-    source: Path, tmp_path: Path, convert: Convert, archives: SimpleNamespace, top: str
+    source: Path, tmp_path: Path, convert: Convert, archives: SimpleNamespace, capsys: Capture, top: str
 ) -> None:
     files = {f'{top}{path.relative_to(source)}': path.read_bytes() for path in source.rglob('*') if path.is_file()}
     path = tmp_path / 'photos.tar.gz'
     path.write_bytes(gzip.compress(archives.tar(files)))
     first = convert('folder', source, tmp_path / 'first')
+    capsys.readouterr()
     second = convert('folder', path, tmp_path / 'second')
+    assert 'unpacking photos.tar.gz: ' in capsys.readouterr().out
     assert first.keys() == second.keys()
     assert all(first[name] == second[name] for name in first if name != 'conversion.json')
+
+
+def test_links_of_an_archive_are_the_pictures_that_they_lead_to(tmp_path: Path) -> None:
+    data = (IMAGES / 'colours_80x60.jpg').read_bytes()
+    path = tmp_path / 'linked.tar'
+    with tarfile.open(path, 'w') as archive:
+        for name, kind, target in (
+            ('top/a/1.jpg', tarfile.REGTYPE, ''),
+            ('top/b/2.jpg', tarfile.LNKTYPE, 'top/a/1.jpg'),
+            ('top/b/3.jpg', tarfile.SYMTYPE, '2.jpg'),
+            ('top/b/4.jpg', tarfile.SYMTYPE, '../a/1.jpg'),
+        ):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname, member.size = kind, target, 0 if target else len(data)
+            archive.addfile(member, io.BytesIO(data))
+    listing = folder.listed(path, tmp_path / 'unpacked')
+    assert [listing.pictures.name(index) for index in range(4)] == ['a/1.jpg', 'b/2.jpg', 'b/3.jpg', 'b/4.jpg']
+    assert all(listing.pictures.read(index) == data for index in range(4))
+    with tarfile.open(path, 'a') as archive:
+        member.name, member.linkname = 'top/b/5.jpg', '../c/1.jpg'
+        archive.addfile(member)
+    with pytest.raises(errors.DataError, match=r'top/b/5\.jpg, is a link to top/c/1\.jpg.*--dereference'):
+        folder.listed(path, tmp_path / 'unpacked')
+
+
+def test_linked_folders_are_followed_and_links_to_nothing_and_in_circles_are_told(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source / 'tulip', tmp_path / 'elsewhere')
+    (source / 'tulip' / 'more').symlink_to(tmp_path / 'elsewhere')
+    assert len(folder.listed(source, tmp_path / 'unpacked').labels) == 27 + 12
+    (source / 'daisy' / 'circle').symlink_to(source / 'daisy')
+    with pytest.raises(errors.DataError, match='daisy/circle is a link to a folder that it is in'):
+        folder.listed(source, tmp_path / 'unpacked')
+    (source / 'daisy' / 'circle').unlink()
+    (source / 'daisy' / 'lost.jpg').symlink_to('nothing')
+    with pytest.raises(errors.DataError, match=r'daisy/lost\.jpg cannot be read: No such file'):
+        folder.listed(source, tmp_path / 'unpacked')
+
+
+@pytest.mark.parametrize('locked', ['tulip', 'odd one/below'])
+def test_a_folder_that_may_not_be_read_loses_no_pictures_silently(source: Path, locked: str) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        everybodys = Path(place, 'pictures')
+        shutil.copytree(source, everybodys)
+        (everybodys / locked).chmod(0)
+        Path(place).chmod(0o755)
+        user = os.geteuid()
+        try:
+            if user == 0:  # who may read everything
+                os.seteuid(65534)
+            with pytest.raises(errors.DataError, match=f'{locked} cannot be read: Permission denied'):
+                folder.listed(everybodys, Path(place, 'unpacked'))
+        finally:
+            os.seteuid(user)
+            (everybodys / locked).chmod(0o755)
 
 
 def test_tensorflow_and_the_pipeline_read_what_convert_wrote(
@@ -252,14 +311,15 @@ def test_a_folder_that_cannot_be_written_is_told(source: Path, tmp_path: Path, c
 def test_a_conversion_draws_no_remarks_and_goes_on_without_a_reader(
     source: Path, tmp_path: Path, program: Program, convert: Convert
 ) -> None:
-    """TensorFlow's log is not silenced more than it is for people."""
+    """TensorFlow's log is not silenced more than it is for people, and it remarks on a picture that is cut."""
+    (source / 'daisy' / 'cut.jpg').write_bytes((IMAGES / 'great_dane.jpg').read_bytes()[:9000])
     reader, writer = os.pipe()
     os.close(reader)
     out = tmp_path / 'out'
-    words = ('--dataset_name=folder', f'--source={source}', f'--dataset_dir={out}')
+    words = ('--dataset_name=folder', f'--source={source}', f'--dataset_dir={out}', '--skip_bad_records=1')
     environment = {name: value for name, value in os.environ.items() if name != 'TF_CPP_MIN_LOG_LEVEL'}
     process = program(*words, stdout=writer, env=environment)
     os.close(writer)
     assert (process.communicate(timeout=120)[1], process.returncode) == ('', 0)
-    wanted = convert('folder', source, tmp_path / 'wanted')
+    wanted = convert('folder', source, tmp_path / 'wanted', skip_bad_records=1)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,10 @@ import pytest
 import tensorflow.compat.v1 as tf
 import tf_slim as slim
 from PIL import Image
+from program import run
 
 from bench import errors
+from bench.data import progress
 from bench.data.convert import archives as tars
 from bench.data.convert import imagenet, sources
 
@@ -121,7 +124,7 @@ def test_boxes_are_those_of_the_picture_in_the_order_of_the_file(
 ) -> None:
     name, other = f'{archives.synsets[0]}_4.JPEG', f'{archives.synsets[2]}_12.JPEG'
     (source / 'imagenet_2012_bounding_boxes.csv').write_text(
-        f'{other},0.1,0.2,0.3,0.4\n{name},0.5,0.0625,0.75,1.0\nn99999999_1.JPEG,0,0,1,1\n{name},0.25,0.0,0.5,0.125\n'
+        f'{other},0.1,0.2,0.3,0.4\n\n{name},0.5,0.0625,0.75,1.0\nn99999999_1.JPEG,0,0,1,1\n{name},0.25,0.0,0.5,0.125\n'
     )
     out = tmp_path / 'out'
     train = records(convert('imagenet', source, out), out, 'train', reader)
@@ -133,10 +136,38 @@ def test_boxes_are_those_of_the_picture_in_the_order_of_the_file(
     assert sum(len(example[box + 'xmin']) for example in train.values()) == 3
 
 
-def test_a_line_of_boxes_that_is_wrong_is_named(source: Path, tmp_path: Path, convert: Convert) -> None:
-    (source / 'imagenet_2012_bounding_boxes.csv').write_text('a.JPEG,0,0,1,1\nb.JPEG,0,0,1\n')
+@pytest.mark.parametrize('wrong', ['b.JPEG,0,0,1', 'b.JPEG,nan,0,1,1', 'b.JPEG,0,0,1,inf'])
+def test_a_line_of_boxes_that_is_wrong_is_named(source: Path, tmp_path: Path, convert: Convert, wrong: str) -> None:
+    (source / 'imagenet_2012_bounding_boxes.csv').write_text(f'a.JPEG,0,0,1,1\n{wrong}\n')
     with pytest.raises(errors.DataError, match=r'boxes\.csv, line 2'):
         convert('imagenet', source, tmp_path / 'out')
+
+
+def test_a_name_that_is_no_text_is_kept_byte_by_byte_and_told(
+    source: Path, tmp_path: Path, reader: SimpleNamespace, archives: SimpleNamespace
+) -> None:
+    """In a process, whose standard output takes nothing but UTF-8."""
+    synset, good = archives.synsets[0], COLOURS['colours_80x60.jpg']
+    names = [os.fsdecode(f'{synset}_'.encode() + byte + b'.JPEG') for byte in (b'\xe9', b'\xfc')]
+    pictures = dict(zip(names, (good, b'no picture'), strict=True))
+    replace(source, sources.IMAGENET_TRAIN, archives.tar({f'{synset}.tar': archives.tar(pictures)}))
+    out = tmp_path / 'out'
+    words = (f'--source={source}', f'--dataset_dir={out}', '--num_shards=1', '--skip_bad_records=1')
+    done = run('convert', '--dataset_name=imagenet', *words)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert rf'member {synset}_\udcfc.JPEG: the picture is broken' in done.stdout
+    (record,) = reader.examples(out / 'train-00000-of-00001')
+    assert record['image/filename'] == [f'{synset}_'.encode() + b'\xe9.JPEG']
+
+
+def test_listing_either_archive_is_shown(
+    source: Path, tmp_path: Path, convert: Convert, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, '_SECONDS_BETWEEN_LINES', -1.0)
+    convert('imagenet', source, tmp_path / 'out')
+    told = capsys.readouterr().out
+    assert f'listing {sources.IMAGENET_TRAIN}: 12 pictures' in told
+    assert f'listing {sources.IMAGENET_VALIDATION}: 4 pictures' in told
 
 
 def test_slims_own_reader_reads_pictures_labels_words_and_boxes(
