@@ -7,6 +7,7 @@ import errno
 import importlib
 import io
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -68,12 +69,10 @@ def main(words: Sequence[str]) -> int:
 
     141, without a word, where whoever read the output (`models | head`) had enough before its end: as other programs'.
     """
-    if sys.stdout is None:  # closed by `>&-`
-        sys.stdout = open(os.devnull, 'w')  # noqa: PTH123, SIM115  (stays open as long as the process)
-    # Names of files need not be text.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors='backslashreplace')
+    _have_streams()
     try:
+        # A process that replaces itself keeps Ctrl-C back until here (tuning.start), where it can be answered.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         status = _main(list(words))
         # Here, where it can be told that it fails, and not when Python ends.
         sys.stdout.flush()
@@ -96,6 +95,16 @@ def main(words: Sequence[str]) -> int:
         where = 'standard output' if error.errno in _OF_WRITING else 'the system'
         print(f'error: {error.filename or where}: {error.strerror}.', file=sys.stderr)
         return 1
+
+
+def _have_streams() -> None:
+    """Both outputs, also where they are closed (`>&-`), and for names of files that their encoding does not have."""
+    for name in ('stdout', 'stderr'):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, 'w'))  # noqa: PTH123, SIM115  (stays open as long as the process)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
 
 
 def _tell(problem: str, words: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ A command has exactly the flags of its config; every problem with the words is f
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import textwrap
 import typing
@@ -30,6 +31,17 @@ _ELSEWHERE = {
     'elastic': 'A speed is that of a number of workers: when one is lost, the run ends and its record says which.',
     'batch_group_size': 'Leave it out: the pipeline prefetches by itself.',
 }
+
+
+# What absl takes without being asked to.
+_HIDDEN = {
+    'undefok': 'this program ignores no flag.',
+    'flagfile': 'this program reads no flags from a file; the shell does: $(cat FILE)',
+}
+# What tf_cnn_benchmarks is told where there is no GPU: its command lines work here as they are.
+_EVERYWHERE = ('device=cpu', 'local_parameter_device=cpu')
+_PATHS = ('data_dir', 'checkpoint_path', 'result_dir', 'settings', 'dataset_dir')
+_LONGEST_NAME = 255  # bytes, in the file systems of Linux
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +69,8 @@ class _Parser(absl_flags.ArgumentParser):
                 return _Invalid(f'{flag}: true or false is expected.')
             return text.lower() in ('true', '1', 't')
         if self._kind is str:
+            if self._field.name in _PATHS and (wrong := _path_problem(text)):
+                return _Invalid(f'{flag}: {wrong}')
             if self._field.metadata['switch']:
                 text = {'true': 'on', 't': 'on', '1': 'on', 'false': 'off', 'f': 'off', '0': 'off'}.get(
                     text.lower(), text
@@ -84,6 +98,14 @@ class _Parser(absl_flags.ArgumentParser):
         if (maximum is not None and not number <= maximum) or number in (float('inf'), float('-inf')):
             return _Invalid(f'{flag}: at most {"a finite number" if maximum is None else maximum} is expected.')
         return number
+
+
+def _path_problem(text: str) -> str | None:
+    if not text:
+        return 'it names no file or folder (a variable of the shell that is not set?).'
+    if any(len(os.fsencode(part)) > _LONGEST_NAME for part in text.split('/')):
+        return f'a name in it is longer than the {_LONGEST_NAME} bytes that file systems take.'
+    return None
 
 
 class _Text(absl_flags.ArgumentParser):
@@ -155,9 +177,10 @@ def _read(
         )
         for alias in field.metadata['aliases']:
             absl_flags.DEFINE_alias(alias, field.name, values)
-    problems = [
-        f'{word}: this program ignores no flag.' for word in words if word.startswith(('--undefok', '-undefok'))
-    ]
+    hidden = [(word, _HIDDEN[name]) for word in words[1:] if (name := word.lstrip('-').partition('=')[0]) in _HIDDEN]
+    problems = [f'{word}: {why}' for word, why in hidden if word.startswith('-')]
+    dropped = {word for word, _ in hidden} | {f'{dashes}{text}' for dashes in ('-', '--') for text in _EVERYWHERE}
+    words = [word for word in words if not word.startswith('-') or word not in dropped]
     try:
         rest = values(words, known_only=True)[1:]
     except (absl_flags.Error, ValueError) as error:

@@ -303,8 +303,6 @@ def checkpoint_problems(checkpoint: CheckpointOptions) -> list[str]:
 
 def result_dir_problems(result_dir: str) -> list[str]:
     """Whether a record could be written, told before hours of measuring and not after."""
-    if not result_dir:
-        return ['--result_dir= names no folder. Name one for the records, or leave the flag out.']
     path = Path(result_dir).absolute()
     existing = path
     while not existing.exists():

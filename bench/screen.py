@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -26,6 +27,8 @@ class Screen:
         self._silent = silent
         self._live: Any = None
         self._plain: Any = None
+        self._segment: Any = None
+        self._segments: Any = None
         self._drawn = 0.0
         self.lost_lines = False
 
@@ -33,35 +36,34 @@ class Screen:
         if self._stream.isatty() and not self._silent:
             from rich.console import Console
             from rich.live import Live
+            from rich.segment import Segment, Segments
             from rich.text import Text
 
             self._live = Live(console=Console(file=self._stream), auto_refresh=False, transient=True)
             self._live.start()
-            self._plain = Text
+            self._plain, self._segment, self._segments = Text, Segment, Segments
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._live:
-            self._live.stop()
+            with contextlib.suppress(OSError):  # a terminal that is gone needs no order
+                self._live.stop()
             self._live = None
 
     def line(self, text: str) -> None:
         """Prints a line, exactly as it is where the output is no terminal."""
-        if self._live:
-            self._live.console.print(text, markup=False, highlight=False, soft_wrap=True)
-        elif not self._silent:
-            try:
+        if self._silent:
+            return
+        try:
+            if self._live:
+                # As segments, because text would have its tabs expanded.
+                self._live.console.print(self._segments([self._segment(text), self._segment.line()]), soft_wrap=True)
+            else:
                 print(text, file=self._stream, flush=True)
-            except OSError as error:
-                # Whoever read the lines (`head`) went away, or the disk is full: the run and its record go on.
-                if not isinstance(error, BrokenPipeError):
-                    self.lost_lines = True
-                    print(f'error: standard output: {error.strerror}. The run goes on without it.', file=sys.stderr)
-                nowhere = open(os.devnull, 'w')  # noqa: PTH123, SIM115  (stays open as long as the process)
-                os.dup2(nowhere.fileno(), self._stream.fileno())
-                self._stream = nowhere
+        except OSError as error:
+            self._lose(error)
 
     def progress(self, text: str) -> None:
         """Shows what is going on, on a terminal alone."""
@@ -69,8 +71,22 @@ class Screen:
             return
         now = time.monotonic()
         if now - self._drawn >= _SECONDS_BETWEEN_DRAWINGS:
-            self._live.update(self._plain(text), refresh=True)
+            try:
+                self._live.update(self._plain(text), refresh=True)
+            except OSError as error:
+                self._lose(error)
             self._drawn = now
+
+    def _lose(self, error: OSError) -> None:
+        """Goes on without a reader: he went away (`head`, a closed terminal), or the disk is full."""
+        self._live = None
+        if not isinstance(error, BrokenPipeError):
+            self.lost_lines = True
+            with contextlib.suppress(OSError):
+                print(f'error: standard output: {error.strerror}. The run goes on without it.', file=sys.stderr)
+        nowhere = open(os.devnull, 'w')  # noqa: PTH123, SIM115  (stays open as long as the process)
+        os.dup2(nowhere.fileno(), self._stream.fileno())
+        self._stream = nowhere
 
 
 def say(text: str) -> None:

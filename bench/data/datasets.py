@@ -280,7 +280,11 @@ def _counted(specification: Specification, data_dir: Path) -> Specification:
     found = report.read(data_dir)
     if found is None or found.get('dataset_name') != specification.name or not isinstance(found.get('pictures'), dict):
         return specification
-    sizes = {subset: count or None for subset, count in found['pictures'].items() if subset in specification.sizes}
+    sizes = {
+        subset: count or None
+        for subset, count in found['pictures'].items()
+        if subset in specification.sizes and isinstance(count, int) and count >= 0
+    }
     return dataclasses.replace(
         specification, sizes={**specification.sizes, **sizes}, counted_in=str(data_dir / report.NAME)
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -345,6 +346,8 @@ def _have(variables: Mapping[str, str], environ: Mapping[str, str]) -> None:
         wanted[environment.MARK] = environment.mark({name: environ.get(name) for name in variables})
     sys.stdout.flush()
     sys.stderr.flush()
+    # A Ctrl-C in between waits until the fresh process can answer it (cli.main), which it cannot while it starts.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], wanted)
 
 

@@ -210,14 +210,19 @@ def _threads(config: BenchmarkConfig) -> int:
 def _machine_warnings(config: BenchmarkConfig) -> list[record.Json]:
     """What the user should know of the machine before believing the number."""
     found = capabilities.detect(given=config.machine.variables())
-    if found.onednn:
-        return []
-    return [
-        {
-            'code': 'onednn_off',
-            'text': f'oneDNN is off: {found.onednn_reason}',
-        }
-    ]
+    told = []
+    if not found.onednn:
+        told.append({'code': 'onednn_off', 'text': f'oneDNN is off: {found.onednn_reason}'})
+    network, step = config.network, config.step
+    if (network.data_format, network.batch_size, step.forward_only) == ('NCHW', 1, False):
+        told.append(
+            {
+                'code': 'reference_convolutions',
+                'text': 'In NCHW with a batch of 1 TensorFlow has oneDNN compute convolutions with its reference code, '
+                'which is about a hundred times as slow. Use --data_format=NHWC, or --batch_size=2 or more.',
+            }
+        )
+    return told
 
 
 def _ended(measured: timing.Measurement | None, error: str | None) -> record.Json:

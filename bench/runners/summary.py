@@ -12,6 +12,8 @@ _ENDS = {
     'max_seconds': '--max_seconds was reached before the interval was within 1 %',
     'interrupted': 'interrupted',
 }
+# Of fewer there is no interval (analysis/statistics.py).
+_LEAST_STEPS = 3
 
 
 def show(record: Json, screen: Screen) -> None:
@@ -32,6 +34,8 @@ def title(record: Json) -> str:
     clones = f'{step["num_clones"]} clones of ' if step['num_clones'] > 1 else ''
     workers = len(record['workers'])
     each = f'{workers} workers, ' if workers > 1 else ''
+    replicas = config['distribution']['num_workers'] if config['distribution']['variable_update'] == 'replicated' else 1
+    each += f'{replicas} replicas of ' if (replicas or 1) > 1 else ''
     batch = f'{each}{clones}batch {network["batch_size"]} of {size}x{size}'
     xla = ', XLA' if step['xla'] else ''
     return f'{network["model"]}, {job}, {batch}, {network["data_format"]}, {network["precision"]}{xla}, {source}'
@@ -110,14 +114,16 @@ def _shared(record: Json) -> list[tuple[str, str]]:
 
 def _throughput(record: Json) -> str:
     rate = record['throughput']
+    count = max(len(worker['step_seconds']) for worker in record['workers'])
     text = f'{rate["images_per_second"]:.2f} images/sec'
     if rate['low'] is not None:
         half = (rate['high'] - rate['low']) / 2 / rate['images_per_second']
         text += f', {100 * rate["confidence"]:.0f} % interval {rate["low"]:.2f} to {rate["high"]:.2f}'
         text += f' (+/- {100 * half:.1f} %)'
     else:
-        text += ', too few steps for an interval'
-    steps = errors.number(max(len(worker['step_seconds']) for worker in record['workers']), 'step')
+        # The interval of so few steps that vary so much would not exclude a speed of 0.
+        text += f', {"too few steps" if count < _LEAST_STEPS else "too few steps, too different"} for an interval'
+    steps = errors.number(count, 'step')
     return f'{text}; {steps}, {_ENDS.get(record["ended"]["reason"], "then it failed")}'
 
 

@@ -117,6 +117,42 @@ def test_a_full_disk_under_standard_output_loses_no_record(tmp_path: Path) -> No
     assert len(the_record(tmp_path)['workers'][0]['step_seconds']) == 3
 
 
+def test_a_closed_standard_error_keeps_no_run_from_its_record(tmp_path: Path) -> None:
+    words = command(*LENET, '--device=cpu', '--num_warmup_batches=1', '--num_batches=3', f'--result_dir={tmp_path}')
+    done = subprocess.run(['sh', '-c', '"$@" 2>&-', 'sh', *words], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0
+    assert 'total images/sec' in done.stdout
+    assert len(the_record(tmp_path)['workers'][0]['step_seconds']) == 3
+
+
+def test_a_terminal_that_is_closed_takes_no_record_with_it(tmp_path: Path) -> None:
+    controller, terminal = os.openpty()
+    words = command(*LENET, '--num_warmup_batches=2', '--num_batches=400', f'--result_dir={tmp_path}')
+    # As under nohup.
+    words = ['sh', '-c', 'trap "" HUP; exec "$@"', 'sh', *words]
+    with subprocess.Popen(
+        words, stdout=terminal, stderr=terminal, env={**os.environ, 'TERM': 'xterm'}, start_new_session=True
+    ) as process:
+        os.close(terminal)
+        seen = b''
+        while b'Done warm up' not in seen:
+            seen += os.read(controller, 65536)
+        os.close(controller)
+        assert process.wait(120) == 1
+    assert len(the_record(tmp_path)['workers'][0]['step_seconds']) == 400
+
+
+@pytest.mark.parametrize('wait', [0.12, 0.2, 0.28, 0.36])
+def test_an_early_interrupt_is_answered_without_a_traceback(wait: float, tmp_path: Path) -> None:
+    words = command(*LENET, '--num_batches=1000000', f'--result_dir={tmp_path}')
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(wait)
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert 'Traceback' not in error
+
+
 def test_a_result_folder_that_vanishes_is_told_without_a_traceback(tmp_path: Path) -> None:
     folder = tmp_path / 'results'
     words = command(*LENET, '--num_warmup_batches=1', '--num_batches=1000000', f'--result_dir={folder}')
@@ -148,6 +184,7 @@ def test_a_terminal_shows_progress_and_keeps_the_lines(tmp_path: Path) -> None:
                 break
         assert process.wait(10) == 0
     text = seen.decode()
+    assert 'Step\tImg/sec\ttotal_loss' in text, 'tabs as tf_cnn_benchmarks prints them'
     assert re.search(r'step \d+, \d+\.\d\d images/sec', text)
     assert 'total images/sec' in text
     assert text.count('\x1b[?25l') == text.count('\x1b[?25h'), 'the cursor is shown again'
