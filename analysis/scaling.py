@@ -120,9 +120,7 @@ def fit(points: Sequence[Point], exchange: Exchange, network: Network, seed: int
     """
     if not points or any(point.seconds <= 0 or point.workers < 1 for point in points):
         raise ValueError('a fit needs points with workers and seconds above 0')
-    seconds = np.array([point.seconds for point in points])
-    errors = np.array([max(point.error or 0.0, _LEAST_RELATIVE_ERROR * point.seconds) for point in points])
-    costs = np.array([0.0 if p.alone else exchange_seconds(exchange, network, p.workers) for p in points])
+    seconds, errors, costs = _numbers(points, exchange, network)
     fitted = bool(np.ptp(costs) > 0)
     compute, factor = _solve(seconds, errors, costs, fitted=fitted)
     model = compute + factor * costs
@@ -133,6 +131,37 @@ def fit(points: Sequence[Point], exchange: Exchange, network: Network, seed: int
     drawn = model + errors * random.standard_normal((_DRAWS, len(points)))
     draws = np.array([_solve(row, errors, costs, fitted=fitted) for row in drawn])
     return Fit(exchange, network, compute, factor, fitted, draws)
+
+
+def foretold(points: Sequence[Point], exchange: Exchange, network: Network) -> list[float | None]:
+    """For each point the seconds that a fit to the points of all other numbers of workers says: does the model hold?
+
+    None where there are no others, or where they exchanged nothing and thus say nothing of an exchange.
+    """
+    found: list[float | None] = []
+    for point in points:
+        others = [each for each in points if (each.workers, each.alone) != (point.workers, point.alone)]
+        seconds, errors, costs = _numbers(others, exchange, network)
+        own = _cost(point, exchange, network)
+        if not others or (own > 0 and not costs.any()):
+            found.append(None)
+            continue
+        compute, factor = _solve(seconds, errors, costs, fitted=bool(np.ptp(costs) > 0))
+        found.append(compute + factor * own)
+    return found
+
+
+def _cost(point: Point, exchange: Exchange, network: Network) -> float:
+    return 0.0 if point.alone else exchange_seconds(exchange, network, point.workers)
+
+
+def _numbers(
+    points: Sequence[Point], exchange: Exchange, network: Network
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of each point the seconds, their error, and what the exchange costs."""
+    seconds = np.array([point.seconds for point in points])
+    errors = np.array([max(point.error or 0.0, _LEAST_RELATIVE_ERROR * point.seconds) for point in points])
+    return seconds, errors, np.array([_cost(point, exchange, network) for point in points])
 
 
 def step_seconds(fit: Fit, workers: int, confidence: float = 0.95) -> Interval:

@@ -61,8 +61,8 @@ class DistributionOptions:
     variable_update: str | None = option(
         None,
         'How processes share variables: local, one process alone; horovod, copies whose gradients are averaged; '
-        'parameter_server; replicated, copies within one process; independent, copies that share nothing. local for '
-        'one worker and horovod for several where not given.',
+        'parameter_server; replicated, copies within one process; independent, copies that share nothing. Where not '
+        'given parameter_server with --job_name, or else local for one worker and horovod for several.',
         choices=KINDS,
     )
     num_workers: int | None = option(
@@ -127,6 +127,8 @@ class DistributionOptions:
     @property
     def kind(self) -> str:
         """What variable_update is or stands for."""
+        if self.variable_update is None and self.job_name is not None:
+            return PARAMETER_SERVER
         return self.variable_update or (HOROVOD if (self.num_workers or 1) > 1 else LOCAL)
 
     @property
@@ -321,6 +323,8 @@ def _without_effect(options: DistributionOptions) -> list[str]:
         for name in names
         if name in given
     ]
-    if options.scaling_baseline and options.workers == 1:
+    if options.scaling_baseline and options.kind == REPLICATED:
+        found.append('--scaling_baseline is for several processes, and replicas are in one; leave it out.')
+    elif options.scaling_baseline and options.workers == 1:
         found.append('--scaling_baseline has no effect with one worker; leave it out or give --num_workers.')
     return found

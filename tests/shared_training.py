@@ -70,6 +70,9 @@ def main() -> None:
     steps_to_do, batch, out, job, task, servers, workers, *words = sys.argv[1:]
     if job != 'alone':
         words += cluster.words(servers.split(','), workers.split(','), job, int(task))
+    copies = len(workers.split(',')) if job != 'alone' else words.count('--num_workers=2') + 1
+    # Of which the decay of the learning rate is told.
+    words.append(f'--batch_size={int(batch) // copies}')
     # Random, and another one in each process.
     Layers.dropout = lambda self, x, keep_prob, scope='Dropout': x  # type: ignore[method-assign]
     config, problems = flags.parse(BenchmarkConfig, ['--model=lenet', f'--num_classes={_CLASSES}', *words], 'program')

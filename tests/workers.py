@@ -23,10 +23,12 @@ from bench.runners import session as sessions
 from bench.runners import step as steps
 from bench.runners.strategy import Strategy
 
+# Two steps of 8 images are 0.16 epochs of 100.
+DECAY = ('--learning_rate_decay_type=exponential', '--num_epochs_per_decay=0.16')
 # Network, its images' size, all workers' images in a step, steps, flags.
 CASES: dict[str, tuple[str, int, int, int, tuple[str, ...]]] = {
     'sgd': ('lenet', 28, 8, 5, ('--weight_decay=0.01',)),
-    'clipped': ('lenet', 28, 8, 5, ('--optimizer=momentum', '--gradient_clip=0.01', '--weight_decay=0.01')),
+    'clipped': ('lenet', 28, 8, 5, ('--optimizer=momentum', '--gradient_clip=0.01', '--weight_decay=0.01', *DECAY)),
     'fp16': ('lenet', 28, 8, 5, ('--compression=fp16',)),
     'own_statistics': ('mobilenet_v1_025', 32, 8, 1, ()),
     'mean_statistics': ('mobilenet_v1_025', 32, 8, 1, ('--batch_norm_statistics=averaged',)),
@@ -35,13 +37,15 @@ CASES: dict[str, tuple[str, int, int, int, tuple[str, ...]]] = {
 
 
 def config(case: str, *, alone: bool) -> BenchmarkConfig:
-    model, size, _, _, words = CASES[case]
+    model, size, images, _, words = CASES[case]
+    batch = images if alone else images // 2
     shared = (
         ['--variable_update=horovod', *words]
         if not alone
         else [word for word in words if 'optim' in word or 'clip' in word or 'decay' in word]
     )
-    found, problems = flags.parse(BenchmarkConfig, [f'--model={model}', f'--image_size={size}', *shared], 'program')
+    words = (f'--model={model}', f'--image_size={size}', f'--batch_size={batch}', *shared)
+    found, problems = flags.parse(BenchmarkConfig, words, 'program')
     assert problems == []
     return found.resolved(registry.get(model), None, usable_cpus=1)
 

@@ -33,7 +33,8 @@ class _Runs:
 
 
 def run(config: ScalingConfig, _words: Sequence[str]) -> int:
-    """Fits, prints the measured points beside the model, the projection and its assumptions; plots where asked to.
+    """Fits, prints the measured points beside the model and beside what the others foretell of each, the projection and
+    its assumptions; plots where asked to.
 
     Raises:
       BenchError: the records are not of one kind of work, or none of them exchanged anything.
@@ -71,13 +72,19 @@ def _network(path: Path) -> scaling.Network:
 
 
 def _runs(records: Sequence[record.Json]) -> _Runs:
-    done = [each for each in records if each['throughput'] and not each['config']['step']['forward_only']]
+    done = [
+        each
+        for each in records
+        if each['ended']['status'] == 'completed' and each['throughput'] and not each['config']['step']['forward_only']
+    ]
     works = {_work(each) for each in done}
     if len(works) > 1:
         listed = '; '.join(sorted(works))
         raise BenchError(
             f'These records are of different work, which one model cannot fit: {listed}. Name those of one.'
         )
+    if any(each['config']['distribution']['variable_update'] == 'replicated' for each in done):
+        raise BenchError('A record is of replicas, which are in one process and exchange nothing. Leave it out.')
     shared = [each['distribution'] for each in done if each['distribution']]
     kinds = {(each['variable_update'], _servers(run)) for run in done if (each := run['distribution'])}
     if len(kinds) != 1 or not kinds <= {(kind, servers) for kind in _KINDS for _, servers in kinds}:
@@ -92,12 +99,18 @@ def _runs(records: Sequence[record.Json]) -> _Runs:
     ((kind, servers),) = kinds
     if not all(each['synchronous'] for each in shared):
         raise BenchError('The model is of steps that all workers do together, and a record is of asynchronous ones.')
-    payload = max(each['exchange']['payload_bytes'] for each in shared)
+    payloads = sorted({each['exchange']['payload_bytes'] for each in shared})
+    if len(payloads) > 1:
+        listed = ', '.join(f'{payload:,}' for payload in payloads)
+        raise BenchError(
+            f'These runs exchange different amounts in a step, {listed} bytes, as with another --compression. Name '
+            'those of one.'
+        )
     network = done[0]['config']['network']
     return _Runs(
         title=f'{works.pop()}, {kind}',
         images_per_worker=network['batch_size'] * done[0]['config']['step']['num_clones'],
-        exchange=scaling.Exchange(_KINDS[kind], payload, servers),
+        exchange=scaling.Exchange(_KINDS[kind], payloads[0], servers),
         points=tuple(sorted(map(_point, done), key=lambda point: (not point.alone, point.workers))),
     )
 
@@ -109,8 +122,11 @@ def _servers(found: record.Json) -> int:
 def _work(found: record.Json) -> str:
     """What must be the same in all runs of a model."""
     network, threads = found['config']['network'], found['config']['threads']
+    count = found['config']['step']['num_clones']
+    clones = f'{count} clones of ' if count > 1 else ''
+    size = network['image_size']
     return (
-        f'{network["model"]}, batch {network["batch_size"]} of {network["image_size"]}x{network["image_size"]}, '
+        f'{network["model"]}, {clones}batch {network["batch_size"]} of {size}x{size}, '
         f'{network["data_format"]}, {network["precision"]}, threads of a worker: {threads["num_intra_threads"]}'
     )
 
@@ -126,7 +142,8 @@ def _point(found: record.Json) -> scaling.Point:
 
 def _found(runs: _Runs, fit: scaling.Fit, counts: Sequence[int]) -> dict[str, Any]:
     measured = []
-    for point in runs.points:
+    foretold = scaling.foretold(runs.points, fit.exchange, fit.network)
+    for point, from_others in zip(runs.points, foretold, strict=True):
         images = point.workers * runs.images_per_worker
         seconds = fit.compute if point.alone else scaling.step_seconds(fit, point.workers).estimate
         measured.append(
@@ -135,6 +152,7 @@ def _found(runs: _Runs, fit: scaling.Fit, counts: Sequence[int]) -> dict[str, An
                 'alone': point.alone,
                 'images_per_second': images / point.seconds,
                 'model': images / seconds if seconds > 0 else None,
+                'from_others': images / from_others if from_others else None,
             }
         )
     projected = []
@@ -174,13 +192,14 @@ def _lines(runs: _Runs, found: dict[str, Any]) -> list[str]:
         f'{"model":<12}{1e3 * found["compute_seconds"]:.1f} ms to compute + {found["exchange_factor"]:.2f} times what '
         f'the network needs ({how})',
         '',
-        f'{"workers":>8}{"measured":>12}{"model":>12}{"difference":>12}   images/sec',
+        f'{"workers":>8}{"measured":>12}{"model":>12}{"":>10}{"from others":>14}{"":>10}   images/sec',
     ]
     for row in found['measured']:
-        model = row['model']
-        difference = f'{100 * (model / row["images_per_second"] - 1):+.1f} %' if model else '-'
-        text = f'{row["workers"]:>8}{row["images_per_second"]:>12,.2f}{model or 0:>12,.2f}{difference:>12}'
+        rate = row['images_per_second']
+        model, others = _beside(row['model'], rate, 12), _beside(row['from_others'], rate, 14)
+        text = f'{row["workers"]:>8}{rate:>12,.2f}{model}{others}'
         lines.append(f'{text}   exchanging nothing' if row['alone'] else text)
+    lines.append('from others: what the model says of a run that it was not fitted to, but to all others')
     lines += ['', f'{"workers":>8}{"projected":>12}{"95 % interval":>24}{"efficiency":>12}   images/sec']
     for row in found['projected']:
         high = f'{row["high"]:,.1f}' if row['high'] is not None else 'any'
@@ -189,3 +208,10 @@ def _lines(runs: _Runs, found: dict[str, Any]) -> list[str]:
             f'{row["workers"]:>8}{row["images_per_second"]:>12,.1f}{interval:>24}{100 * row["efficiency"]:>10.1f} %'
         )
     return [*lines, '', 'This assumes:', *(f'- {text};' for text in scaling.ASSUMPTIONS)]
+
+
+def _beside(found: float | None, measured: float, width: int) -> str:
+    """What the model says, and how far it is from what was measured."""
+    if found is None:
+        return f'{"-":>{width}}{"":>10}'
+    return f'{found:>{width},.2f}{f"{100 * (found / measured - 1):+.1f} %":>10}'

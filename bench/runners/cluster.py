@@ -63,7 +63,7 @@ def of(options: Any, environ: Mapping[str, str]) -> Cluster | None:
     Raises:
       UsageError: flags or TF_CONFIG are not what they should be.
     """
-    if options.variable_update != 'parameter_server':
+    if options.kind != 'parameter_server':
         return None
     if options.job_name is None:
         return from_environment(environ)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import tensorflow.compat.v1 as tf
 
@@ -118,8 +118,9 @@ def execute(
                 seen = Seen(measurement, step.multiply_adds, memory.peak_bytes(), None, watch.noise())
                 if config.profile.profile:
                     seen = _profiled(seen, session, step, screen, stop_requested)
-                if strategy.size > 1 and measurement.end != 'interrupted':
-                    seen = _without_exchange(seen, session, step, screen, stop_requested, strategy)
+                if (strategy.size > 1 or strategy.shares_variables) and measurement.end != 'interrupted':
+                    alone = _alone(config, network, dataset, session_config, session, step, strategy)
+                    seen = _without_exchange(seen, alone, screen, stop_requested, strategy)
     except timing.StepFailedError as error:
         watch.stop()
         return dataclasses.replace(
@@ -141,22 +142,45 @@ def _failed(error: BaseException | None, dataset: Dataset | None, screen: Screen
     return Seen(None, 0, memory.peak_bytes(), why, lost=lost)
 
 
-def _without_exchange(
-    seen: Seen,
+@contextlib.contextmanager
+def _alone(
+    config: BenchmarkConfig,
+    network: Network,
+    dataset: Dataset | None,
+    session_config: tf.ConfigProto,
     session: tf.Session,
     step: steps.Step,
+    strategy: Strategy,
+) -> Iterator[Callable[[], float | None] | None]:
+    """The function that does a step which exchanges nothing; None where there is none.
+
+    Where the variables are on servers, it is the step of a process by itself, with variables of its own.
+    """
+    if step.alone is not None:
+        yield plain_call(session, step.alone, step.loss)
+    elif strategy.shares_variables:
+        own = steps.benchmark_step(config, network, dataset, session_config)
+        with tf.Session(graph=own.graph, config=session_config) as alone:
+            yield steps.prepare(own, alone)
+    else:
+        yield None
+
+
+def _without_exchange(
+    seen: Seen,
+    step: contextlib.AbstractContextManager[Callable[[], float | None] | None],
     screen: Screen,
     stop_requested: Callable[[], bool],
     strategy: Strategy,
 ) -> Seen:
     """With durations of steps that exchange nothing, if there are such, after which the weights of workers differ."""
-    if step.alone is None:
-        return seen
     assert seen.measurement is not None, 'there were steps'
-    call = plain_call(session, step.alone, step.loss)
     try:
-        alone = timing.without_exchange(call, seen.measurement.step_seconds, strategy, screen, stop_requested)
-    except (MemoryError, *pipeline.ERRORS) as error:
+        with step as call:
+            if call is None:
+                return seen
+            alone = timing.without_exchange(call, seen.measurement.step_seconds, strategy, screen, stop_requested)
+    except (BenchError, MemoryError, *pipeline.ERRORS) as error:
         failed = _failed(error, None, screen, strategy)
         return dataclasses.replace(seen, error=failed.error, lost=failed.lost)
     return dataclasses.replace(seen, alone_seconds=alone)

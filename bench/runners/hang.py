@@ -90,11 +90,13 @@ class Hang:
           slack: so many seconds earlier than otherwise.
         """
         waits = any(other.busy and other.waited > _SECONDS_OF_USE for other in others)
-        if waits:
+        # One that does no steps may be at a meeting, to which another comes when its own steps are done.
+        if waits or (self._beginning and any(other.busy for other in others)):
             self._excused = self._seen
         waited = self.waited
         if self._beginning:
             limit = _BEGINNING
+            waited = min(waited, self._seen - self._excused)
         elif self.busy or waits:
             slowest = max(each._slowest for each in (self, *others))
             limit = _UNKNOWN_SECONDS if self._steps < _KNOWN else max(_BUSY_LEAST, _BUSY_TIMES * slowest)

@@ -54,6 +54,7 @@ class Horovod(Strategy):
         except (RuntimeError, ValueError, ImportError) as error:
             raise BenchError(f'The workers do not meet: Horovod says {str(error).strip()}') from None
         self.rank, self.size = hvd.rank(), hvd.size()
+        self.batches = self.size
         expected = place.size if place is not None else 1
         if self.size != expected:
             raise BenchError(
@@ -124,5 +125,10 @@ class Horovod(Strategy):
         return isinstance(error, kinds) and 'Horovod' in str(error)
 
     def gather(self, part: Json) -> list[Json]:
-        with tf.Graph().as_default(), tf.Session() as session:
-            return hvd.allgather_object(part, session=session, name='part')
+        try:
+            with tf.Graph().as_default(), tf.Session() as session:
+                return hvd.allgather_object(part, session=session, name='part')
+        except tf.errors.OpError as error:
+            if not self.is_lost(error):
+                raise
+            raise BenchError('Another worker is gone, which had done its steps.') from None

@@ -49,7 +49,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         alone = None
         if config.distribution.scaling_baseline:
             screen.line('One worker on the same processors')
-            single = _single(config.resolved(network, dataset, cpu.usable_cpus()), resolved)
+            single = _single(config, config.resolved(network, dataset, cpu.usable_cpus()), resolved)
             alone = _done(single, _places(1), screen, stop)
             if alone['ended']['status'] != 'completed':
                 raise BenchError(f'The baseline of one worker: {alone["ended"]["reason"]}')
@@ -64,9 +64,14 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         return report.conclude(written, resolved, started, screen)
 
 
-def _single(single: BenchmarkConfig, job: BenchmarkConfig) -> BenchmarkConfig:
-    """The configuration of one worker, with as many threads as all of the job have together."""
+def _single(typed: BenchmarkConfig, single: BenchmarkConfig, job: BenchmarkConfig) -> BenchmarkConfig:
+    """The configuration of one worker, with as many threads as all of the job have together.
+
+    They are no more than the processors, unless more were asked for: workers that share a processor have one each.
+    """
     threads = (job.threads.num_intra_threads or 1) * job.distribution.workers
+    if typed.threads.num_intra_threads is None:
+        threads = min(threads, single.threads.num_intra_threads or 1)
     return dataclasses.replace(
         single,
         threads=dataclasses.replace(single.threads, num_intra_threads=threads),
@@ -154,8 +159,11 @@ def _failure(ends: Sequence[End], parts: dict[int, Json]) -> str | None:
         causes = [end for end in ends if end.asked and _rank(end) not in parts] or failed
     for sign in ('is stopped', 'computes'):
         causes = [end for end in causes if sign in end.hang] or causes
+    # A server that was not killed may have ended because a worker told it of its own failure, which takes that longer.
+    causes.sort(key=lambda end: (not end.hang, end.status > 0, end.member.place.rank is None))
     # Several that fail by themselves fail alike; of several that hang, each may be the one that the others wait for.
-    return '\n'.join(_told(end, parts.get(_rank(end))) for end in (causes if causes[0].hang else causes[:1]))
+    hanging = [end for end in causes if end.hang]
+    return '\n'.join(_told(end, parts.get(_rank(end))) for end in hanging or causes[:1])
 
 
 def _told(end: End, part: Json | None) -> str:

@@ -98,10 +98,8 @@ def run(members: Sequence[Member], screen: Screen, stop_requested: Callable[[], 
     processes: list[_Process] = []
     try:
         for member in members:
-            processes.append(_Process(member, lines))
+            processes.append(_started(member, lines))
         _watch(processes, lines, screen, stop_requested)
-    except OSError as error:
-        raise BenchError(f'A process could not be started: {error.strerror}. Use fewer --num_workers.') from None
     finally:
         for process in processes:
             process.kill()
@@ -109,6 +107,13 @@ def run(members: Sequence[Member], screen: Screen, stop_requested: Callable[[], 
             process.finish()
         _pass_on(lines, screen)
     return [process.end() for process in processes]
+
+
+def _started(member: Member, lines: queue.SimpleQueue[tuple[_Process, str, bool]]) -> _Process:
+    try:
+        return _Process(member, lines)
+    except OSError as error:
+        raise BenchError(f'A process could not be started: {error.strerror}. Use fewer --num_workers.') from None
 
 
 def _watch(

@@ -58,11 +58,10 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         started = datetime.datetime.now(datetime.timezone.utc)
         # Until the record is written, so that a second thought cannot lose what was measured.
         with StopRequest(answering=not silent and (place is None or place.folder is None)) as stop:
-            shared = strategy.of(config.distribution, place, screen)
+            progress = member.Progress(place)
+            shared = strategy.of(config.distribution, place, screen, progress)
             with cores.pinned(place.cpus if place else ()):
-                seen = execution.execute(
-                    config, network, dataset, screen, lambda: stop.requested, shared, member.Progress(place)
-                )
+                seen = execution.execute(config, network, dataset, screen, lambda: stop.requested, shared, progress)
             skipped = trouble.warnings(dataset) if dataset is not None else []
             written = _record(config, words, started, seen, given, applied, [*reduced, *skipped], place)
             part = {'record': written, 'exchange': shared.exchange(), 'lost': seen.lost}
@@ -82,7 +81,13 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
 
 def _merged(part: dict[str, Any], error: str | None, shared: Any) -> record.Json | None:
     """The record of all processes; None in one whose part another process takes into it."""
-    parts = [part] if error else shared.gather(part)
+    parts = [part]
+    try:
+        parts = parts if error else shared.gather(part)
+    except BenchError as gone:
+        # What this one saw is kept.
+        error = str(gone)
+        part['record']['ended'] = _ended(None, error)
     if error and shared.rank > 0:
         raise BenchError(error)
     if shared.rank > 0:

@@ -46,8 +46,3 @@ class Mailbox:
         for other in self._followers:
             session.run(self._send[other], {self._text: text})
         return text
-
-    def meet(self, session: tf.Session) -> None:
-        """Returns when all workers are here."""
-        self.gather(session, '')
-        self.broadcast(session, '')

@@ -168,7 +168,7 @@ class Progress:
         return counted
 
     def rest(self) -> None:
-        """Tells that no step follows for now."""
+        """Tells that no step follows for now; to be called before waiting for others who still do theirs."""
         if self._marks is not None:
             self._marks.write(self._steps, stepping=False)
 

@@ -38,7 +38,7 @@ def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
         'variable_update': distribution['variable_update'],
         'synchronous': synchronous,
         'hosts': sorted({worker['host'] for worker in whole['workers']}),
-        'exchange': _exchange(parts, whole['workers']),
+        'exchange': _exchange(parts, whole['workers'], synchronous=synchronous),
         'scaling': None,
     }
     return whole
@@ -155,17 +155,20 @@ def _warnings(records: Sequence[Json]) -> list[Json]:
     return found
 
 
-def _exchange(parts: Sequence[Json], workers: Sequence[Json]) -> Json | None:
-    """Bytes of a step, and the time that a step waits for them: what it is longer than the slowest worker's without."""
+def _exchange(parts: Sequence[Json], workers: Sequence[Json], *, synchronous: bool) -> Json | None:
+    """Bytes of a step, and the time that a step waits for them.
+
+    That is what it is longer than the slowest worker's without; where workers do their steps by themselves, the mean of
+    what each one's are longer than its own without.
+    """
     told: Any = parts[0].get('exchange')
     if told is None:
         return None
-    without = [statistics.median(worker['alone_seconds']) for worker in workers if worker['alone_seconds']]
-    steps = workers[0]['step_seconds']
-    measured = steps and len(without) == len(workers)
-    return {
-        **told,
-        'method': 'difference',
-        'seconds': statistics.median(steps) - max(without) if measured else None,
-        'seconds_without': max(without) if measured else None,
-    }
+    found: Json = {'method': 'difference', 'seconds': None, 'seconds_without': None}
+    if all(worker['step_seconds'] and worker['alone_seconds'] for worker in workers):
+        steps, without = (
+            [statistics.median(worker[name]) for worker in workers] for name in ('step_seconds', 'alone_seconds')
+        )
+        alone = max(without) if synchronous else statistics.fmean(without)
+        found |= {'seconds': (steps[0] if synchronous else statistics.fmean(steps)) - alone, 'seconds_without': alone}
+    return {**told, **found}

@@ -29,7 +29,7 @@ from bench.runners import cluster as clusters
 from bench.runners import peers, placement
 from bench.runners.cluster import SERVER, WORKER, Cluster
 from bench.runners.mailbox import Mailbox
-from bench.runners.member import Place
+from bench.runners.member import Place, Progress
 from bench.runners.strategy import Pairs, Strategy
 from bench.screen import Screen
 
@@ -66,20 +66,22 @@ class ParameterServers(Strategy):
 
     shares_variables = True
 
-    def __init__(self, options: DistributionOptions, place: Place | None, screen: Screen) -> None:
+    def __init__(self, options: DistributionOptions, place: Place | None, screen: Screen, progress: Progress) -> None:
         """
         Args:
           options: resolved.
           place: of this process among the workers.
           screen: on which it tells for whom it waits.
+          progress: told when it waits for others who still do steps.
         """
-        self._options, self._screen = options, screen
+        self._options, self._screen, self._progress = options, screen, progress
         self._cluster = _cluster(options)
         # Whether those who started this process collect what it saw, and tell who failed first.
         self._is_collected = place is not None and place.folder is not None
         self.rank, self.size = self._cluster.task, len(self._cluster.workers)
         self.device = f'/job:{WORKER}/task:{self.rank}/cpu:0'
         self._aggregated = options.replicas_to_aggregate or self.size
+        self.batches = self._aggregated if options.sync_replicas else 1
         self.is_synchronous = options.is_synchronous
         self._payload = 0
         self._replicas: Any = None
@@ -200,6 +202,8 @@ class ParameterServers(Strategy):
     def meet(self) -> None:
         """Returns when all workers are here, none of them within a step; no wish to end is left then."""
         session = self._session
+        if not self.is_synchronous:
+            self._progress.rest()
         try:
             if self.leads and self._replicas is not None and not self.is_synchronous:
                 # Who waits for an update that this worker has no part in any more is let go, and told to come.
@@ -238,6 +242,8 @@ class ParameterServers(Strategy):
         try:
             with self._watched_session(self._session.graph, self._config) as session:
                 texts = self._mailbox.gather(session, json.dumps(part))
+                # Nobody leaves before: whoever waits for a slow one's part would take those for lost.
+                self._mailbox.broadcast(session, '')
                 session.run(self._goodbye, {self._text: _DONE})
         except _GONE as error:
             raise self._explained(error) from error

@@ -21,12 +21,23 @@ _HELLO = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]
 _SETTINGS = 4
 # Seconds. A server whose threads are all busy may take a while.
 _PATIENCE, _SHORT, _BETWEEN = 5.0, 1.5, 1.0
-# A process is lost when it has been silent for so long.
-_LOST_AFTER = 10.0
+# A process is lost when it has been silent for so long, or when nobody has listened at its port for so long.
+_LOST_AFTER, _CLOSED_AFTER = 10.0, 2.0
 
 
 def answers(address: str, seconds: float) -> bool:
     """Whether a gRPC server answers at host:port within so many seconds."""
+    with contextlib.suppress(ConnectionRefusedError):
+        return _answers(address, seconds)
+    return False
+
+
+def _answers(address: str, seconds: float) -> bool:
+    """The same.
+
+    Raises:
+      ConnectionRefusedError: the machine is there, and nobody listens at the port.
+    """
     host, _, port = address.rpartition(':')
     end = time.monotonic() + seconds
     try:
@@ -40,6 +51,8 @@ def answers(address: str, seconds: float) -> bool:
                     return False
                 seen += more
             return seen[3] == _SETTINGS
+    except ConnectionRefusedError:
+        raise
     except (OSError, ValueError):
         return False
 
@@ -123,14 +136,17 @@ class Watch:
         while not self._end.wait(_BETWEEN):
             gone = {}
             for name, address in list(self._peers.items()):
-                asked = time.monotonic()
-                if answers(address, _PATIENCE):
+                asked, patience = time.monotonic(), self._lost_after
+                try:
+                    is_there = _answers(address, _PATIENCE)
+                except ConnectionRefusedError:
+                    is_there, patience = False, min(_CLOSED_AFTER, patience)
+                if is_there:
                     self._silent_since.pop(name, None)
-                elif (
-                    name in self._peers
-                    and time.monotonic() - self._silent_since.setdefault(name, asked) > self._lost_after
-                ):
-                    gone[name] = address
+                elif name in self._peers:
+                    since = self._silent_since.setdefault(name, asked)
+                    if time.monotonic() - since > patience:
+                        gone[name] = address
             if gone and not self._end.is_set():
                 self.lost = _sentence(gone)
                 if self._on_loss:

@@ -17,14 +17,10 @@ from bench.runners.strategy import Pairs, Strategy
 
 
 class Replicated(Strategy):
-    """One process with several copies.
-
-    Attributes:
-      copies: how many.
-    """
+    """One process with several copies."""
 
     def __init__(self, copies: int) -> None:
-        self.copies = copies
+        self.batches = copies
         # Of each copy, in the order of their making, which is the same for all.
         self._variables: list[list[tf.Variable]] = []
         self._trainable: list[list[tf.Variable]] = []

@@ -126,7 +126,8 @@ def training(
     if checkpoint is not None:
         checkpoints.restore(checkpoint, config.checkpoint, averages=False)
     loss = losses.mean(seen)
-    rate = learning_rates.learning_rate(options, global_step, config.network.batch_size or 0, samples_per_epoch)
+    batch = (config.network.batch_size or 0) * strategy.batches
+    rate = learning_rates.learning_rate(options, global_step, batch, samples_per_epoch)
     operation, *alone = update_operations(loss, options, rate, global_step, strategy)
     return Training(
         operation=operation,

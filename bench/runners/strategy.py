@@ -15,7 +15,7 @@ import tensorflow.compat.v1 as tf
 from bench.distribution import HOROVOD, INDEPENDENT, PARAMETER_SERVER, REPLICATED, DistributionOptions
 from bench.record import Json
 from bench.runners import member
-from bench.runners.member import Place
+from bench.runners.member import Place, Progress
 from bench.runners.timing import Group
 from bench.screen import Screen
 
@@ -29,11 +29,13 @@ class Strategy(Group):
     Attributes:
       rank: of this process among those that compute; their data are different ones.
       size: how many compute.
+      batches: of how many workers or copies an update is; the learning rate decays as often per image as with one.
       shares_variables: whether all use the same variables.
     """
 
     rank = 0
     size = 1
+    batches = 1
     shares_variables = False
 
     @property
@@ -116,17 +118,21 @@ def plain_call(session: tf.Session, operation: tf.Operation, loss: Tensor | None
     return lambda: float(call()[1])
 
 
-def of(options: DistributionOptions, place: Place | None, screen: Screen | None = None) -> Strategy:
+def of(
+    options: DistributionOptions, place: Place | None, screen: Screen | None = None, progress: Progress | None = None
+) -> Strategy:
     """The strategy of a process that computes.
 
     Args:
       options: resolved.
       place: of the process among several; None where it is the only one.
       screen: on which it tells for whom it waits.
+      progress: told when it waits for others who still do steps.
 
     Raises:
       BenchError: this process and the others cannot meet.
     """
+    progress = progress or Progress(None)
     if options.kind == HOROVOD:
         from bench.runners.horovod import Horovod
 
@@ -134,13 +140,13 @@ def of(options: DistributionOptions, place: Place | None, screen: Screen | None 
     if options.kind == PARAMETER_SERVER:
         from bench.runners.parameter_server import ParameterServers
 
-        return ParameterServers(options, place, screen or Screen())
+        return ParameterServers(options, place, screen or Screen(), progress)
     if options.kind == REPLICATED:
         from bench.runners.replicated import Replicated
 
         return Replicated(options.replicas)
     if options.kind == INDEPENDENT and place is not None:
-        return Independent(place)
+        return Independent(place, progress)
     return Strategy()
 
 
@@ -152,11 +158,12 @@ class Independent(Strategy):
 
     is_synchronous = False
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, progress: Progress) -> None:
         assert place.folder is not None, 'only this program starts independent workers'
         assert place.rank is not None, 'a worker computes'
         self.rank, self.size = place.rank, place.size
         self._folder = place.folder
+        self._progress = progress
         self._met = 0
 
     @contextlib.contextmanager
@@ -169,6 +176,7 @@ class Independent(Strategy):
             member.leave(self._folder, self.rank)
 
     def meet(self) -> None:
+        self._progress.rest()
         member.meet(self._folder, self._met, self.rank, self.size)
         self._met += 1
 

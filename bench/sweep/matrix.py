@@ -71,12 +71,20 @@ class Matrix:
     left_out: tuple[str, ...]
 
 
-def of(words: Sequence[str], baseline: str | None, capabilities: Callable[[], Capabilities], *, ladder: bool) -> Matrix:
+def of(
+    words: Sequence[str],
+    baseline: str | None,
+    capabilities: Callable[[], Capabilities],
+    *,
+    ladder: bool,
+    divided: bool = False,
+) -> Matrix:
     """The matrix that words such as --precision=fp32,bf16 span.
 
     Args:
       baseline: name=value,... of the cells that the others are compared with; the first one where None.
       ladder: vary what the ladder varies, too.
+      divided: --batch_size is of all workers together.
 
     Raises:
       UsageError: the words are wrong, or there is no cell, or no baseline, that can be run here.
@@ -98,12 +106,15 @@ def of(words: Sequence[str], baseline: str | None, capabilities: Callable[[], Ca
         if baseline is not None:
             problems.append('--baseline: that of --ladder is TensorFlow without oneDNN. Leave it out.')
         rungs, left_out = ladders.rungs()
+    if divided:
+        problems += _division_problems(given)
+        divided = not problems
     fixed = {name: values[0] for name, values in given.items() if len(values) == 1}
     axes = {name: values for name, values in given.items() if len(values) > 1}
     cells = []
     for values in itertools.product(*axes.values()):
         for rung in rungs:
-            cell, wrong = _cell(fixed, {**dict(zip(axes, values, strict=True)), **rung}, capabilities)
+            cell, wrong = _cell(fixed, {**dict(zip(axes, values, strict=True)), **rung}, capabilities, divided=divided)
             cells.append(cell)
             problems += wrong
     if not problems and all(cell.left_out for cell in cells):
@@ -112,12 +123,33 @@ def of(words: Sequence[str], baseline: str | None, capabilities: Callable[[], Ca
         raise UsageError(list(dict.fromkeys(problems)))
     named = rungs[0] if ladder else _named(baseline, axes)
     baselines = _baselines(cells, list(axes), named)
+    fixed |= {'strong_scaling': 'true'} if divided else {}
     return Matrix(fixed, (*axes, *(ladders.AXES if ladder else ())), tuple(cells), baselines, tuple(left_out))
 
 
-def _cell(fixed: Values, values: Values, capabilities: Callable[[], Capabilities]) -> tuple[Cell, list[str]]:
+def _division_problems(given: Mapping[str, Sequence[str]]) -> list[str]:
+    """Why no batch can be divided among workers."""
+    missing = [name for name in ('num_workers', 'batch_size') if name not in given]
+    if missing:
+        return [
+            f'--strong_scaling divides --batch_size among --num_workers, and --{" and --".join(missing)} is missing.'
+        ]
+    pairs = itertools.product(given['batch_size'], given['num_workers'])
+    return [
+        f'--strong_scaling: --batch_size={batch} cannot be divided among {workers} workers.'
+        for batch, workers in pairs
+        if batch.isdecimal() and workers.isdecimal() and (int(workers) < 1 or int(batch) % int(workers))
+    ]
+
+
+def _cell(
+    fixed: Values, values: Values, capabilities: Callable[[], Capabilities], *, divided: bool
+) -> tuple[Cell, list[str]]:
     """A cell, and what is wrong with its words wherever it is run."""
-    words = tuple(f'--{name}={value}' for name, value in {**fixed, **values}.items())
+    typed = {**fixed, **values}
+    if divided and typed['batch_size'].isdecimal() and typed['num_workers'].isdecimal():
+        typed['batch_size'] = str(int(typed['batch_size']) // int(typed['num_workers']))
+    words = tuple(f'--{name}={value}' for name, value in typed.items())
     config, wrong = flags.parse(BenchmarkConfig, words, 'sweep')
     try:
         registry.get(config.network.model)

@@ -29,6 +29,11 @@ class SweepConfig:
         'Vary oneDNN (off and on), its instruction set up to the best of the processor, precision and layout; the '
         'baseline is TensorFlow without oneDNN.',
     )
+    strong_scaling: bool = option(
+        False,
+        'With --num_workers=1,2,4: --batch_size is of all workers together and divided among them, so that a step is '
+        'the same work in all cells. Otherwise each worker has a batch of that size (weak scaling).',
+    )
     programs: str | None = option(
         None,
         'Run every cell with each of these commands in the place of this program: NAME=COMMAND;NAME=COMMAND, where an '
@@ -55,7 +60,7 @@ class SweepConfig:
         Raises:
           errors.UsageError: the words are wrong, or no cell can be run here.
         """
-        made = matrix.of(self.benchmark, self.baseline, capabilities, ladder=self.ladder)
+        made = matrix.of(self.benchmark, self.baseline, capabilities, ladder=self.ladder, divided=self.strong_scaling)
         if self.programs is None:
             return made
         if self.ladder or self.baseline is not None:

@@ -13,10 +13,11 @@ def learning_rate(options: StepOptions, global_step: Any, batch_size: int, sampl
     """The learning rate of the step that is about to be done, a scalar.
 
     As in slim's train_image_classifier.py: exponential decay goes down in stairs, one every num_epochs_per_decay
-    epochs; polynomial decay is linear down to end_learning_rate. Epochs are those of one clone.
+    epochs; polynomial decay is linear down to end_learning_rate. Epochs are those of one clone: those of a process go
+    over the data that often each. Of workers that do an update together, each goes over its part of it.
 
     Args:
-      batch_size: images of one clone in a step.
+      batch_size: images of one clone in an update, of all workers whose gradients are averaged for it.
     """
     decay_steps = max(1, int(samples_per_epoch * options.num_epochs_per_decay / batch_size))
     if options.learning_rate_decay_type == 'exponential':

@@ -44,6 +44,11 @@ def problems(
         (DistributionOptions(compression='fp16'), {}, '--compression has no effect with --variable_update=local'),
         (DistributionOptions(num_workers=2, num_ps=1), {}, '--num_ps has no effect with --variable_update=horovod'),
         (DistributionOptions(scaling_baseline=True), {}, '--scaling_baseline has no effect with one worker'),
+        (
+            DistributionOptions(scaling_baseline=True, variable_update='replicated', num_workers=2),
+            {},
+            '--scaling_baseline is for several processes',
+        ),
         (DistributionOptions(num_workers=3), HOROVODRUN, '--num_workers=3: horovodrun or mpirun started 2 processes'),
         (DistributionOptions(variable_update='independent'), MPIRUN, 'mpirun started 4 processes, which share'),
         (

@@ -146,3 +146,14 @@ def test_marks_of_one_process_are_seen_by_another(tmp_path: Path) -> None:
     assert watching.read() == (2, True)
     progress.rest()
     assert watching.read() == (2, False)
+
+
+def test_an_independent_worker_tells_that_it_rests_before_it_waits_for_the_others(tmp_path: Path) -> None:
+    from bench.runners.strategy import Independent
+
+    watching, place = member.Marks(tmp_path, 0, new=True), Place(tmp_path, 0, 1, 1, ())
+    progress = member.Progress(place)
+    progress.counting(lambda: None)()
+    assert watching.read() == (1, True)
+    Independent(place, progress).meet()
+    assert watching.read() == (1, False)

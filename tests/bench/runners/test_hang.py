@@ -146,3 +146,18 @@ def test_one_that_waited_for_a_slow_step_of_another_may_go_on_when_that_is_done(
     other.use = 0.0
     machine.run(40, one, other)
     assert 'no step' in told(one, other)
+
+
+def test_one_at_a_meeting_does_not_hang_while_another_does_its_steps_to_come_there(machine: Machine) -> None:
+    one, other = machine.watch(0.9), machine.watch(0.9)
+    stepping(machine, 1.0, one, other)
+    one.use, one.stepping = 0.01, False
+    for _ in range(600):
+        machine.run(1.0, one, other)
+        other.step()
+        assert told(one, other) == told(other, one) == ''
+    other.use, other.stepping = 0.01, False
+    machine.run(170, one, other)
+    assert told(one, other) == ''
+    machine.run(20, one, other)
+    assert 'no step' in told(one, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -52,6 +53,18 @@ def test_lines_come_out_whole_behind_their_label_and_errors_as_errors(
     seen = capsys.readouterr()
     assert sorted(seen.out.splitlines()) == ['[0] one', '[0] two', '[1] no']
     assert seen.err == '[1] oh\n'
+
+
+def test_a_screen_that_is_gone_is_not_told_as_a_process_that_could_not_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone(io.StringIO):
+        def write(self, _text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, 'stderr', Gone())
+    with pytest.raises(BrokenPipeError):
+        run(tmp_path, 'print("oh", file=sys.stderr)')
 
 
 def test_a_killed_worker_ends_the_others_and_alone_counts_as_failed(tmp_path: Path) -> None:
@@ -111,6 +124,15 @@ def test_one_that_waits_for_a_long_step_of_another_does_not_hang(tmp_path: Path)
     )
     wait = f'while not {begun}.exists(): time.sleep(0.05)\nstep(); step()\nwhile not {done}.exists(): time.sleep(0.05)'
     ends = run(tmp_path, wait, long)
+    assert [(end.status, end.hang) for end in ends] == [(0, '')] * 2
+
+
+@pytest.mark.usefixtures('impatient')
+def test_a_fast_worker_that_waits_at_a_meeting_for_a_slow_ones_steps_does_not_hang(tmp_path: Path) -> None:
+    meet = f'progress.rest(); member.meet(Path({str(tmp_path)!r}), 0, place.rank, 2)'
+    begin = 'step(); step()\n'
+    slow = 'end = time.monotonic() + 7\nwhile time.monotonic() < end: step(); sum(range(300000))\n'
+    ends = run(tmp_path, f'{begin}{meet}', f'{begin}{slow}{meet}')
     assert [(end.status, end.hang) for end in ends] == [(0, '')] * 2
 
 

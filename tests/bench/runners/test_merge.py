@@ -87,6 +87,13 @@ def test_a_step_waits_for_its_exchange_beyond_the_slowest_workers_step_without_i
     assert exchange['payload_bytes'] == 400
 
 
+def test_of_workers_that_step_by_themselves_each_waits_beyond_its_own_step_without_exchange() -> None:
+    parts = [part(0, STEPS, alone=[1.5, 1.6, 1.4]), part(1, [3.0, 3.1, 2.9], alone=[2.0, 2.2, 1.8])]
+    exchange = merge.merged(parts, workers=2, synchronous=False)['distribution']['exchange']
+    assert exchange['seconds_without'] == pytest.approx((1.5 + 2.0) / 2)
+    assert exchange['seconds'] == pytest.approx((0.5 + 1.0) / 2)
+
+
 def test_the_exchanges_time_is_unknown_where_a_worker_did_not_measure_it() -> None:
     parts = [part(0, STEPS, alone=[1.5]), part(1, STEPS)]
     assert merge.merged(parts, workers=2, synchronous=True)['distribution']['exchange']['seconds'] is None

@@ -94,13 +94,17 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 SGD = ('--learning_rate=0.1', '--weight_decay=0.01')
-OTHERS = ('--optimizer=momentum', '--learning_rate=0.05', '--weight_decay=0.01', '--moving_average_decay=0.9')
+MOMENTUM = ('--optimizer=momentum', '--learning_rate=0.05', '--weight_decay=0.01')
+OTHERS = (*MOMENTUM, '--moving_average_decay=0.9')
+# The rate falls after every second step of the whole batch: 0.016 epochs of 1000 images.
+DECAYING = (*MOMENTUM, '--learning_rate_decay_type=exponential', '--num_epochs_per_decay=0.016')
 
 
 @pytest.mark.parametrize(
     ('servers', 'words', 'place'),
     [
-        pytest.param(1, SGD, '--ps_placement=round_robin', id='one_server_sgd'),
+        pytest.param(1, DECAYING, '--ps_placement=round_robin', id='one_server_momentum_decay'),
+        pytest.param(1, SGD, '--ps_placement=round_robin', id='one_server_sgd', marks=pytest.mark.slow),
         pytest.param(2, OTHERS, '--ps_placement=size', id='two_servers_momentum_averages', marks=pytest.mark.slow),
     ],
 )
@@ -112,7 +116,12 @@ def test_synchronous_servers_give_the_weights_of_one_worker_with_the_whole_batch
 
 
 @pytest.mark.parametrize(
-    'words', [pytest.param(SGD, id='sgd'), pytest.param(OTHERS, id='momentum_averages', marks=pytest.mark.slow)]
+    'words',
+    [
+        pytest.param(DECAYING, id='momentum_decay'),
+        pytest.param(SGD, id='sgd', marks=pytest.mark.slow),
+        pytest.param(OTHERS, id='momentum_averages', marks=pytest.mark.slow),
+    ],
 )
 def test_replicas_give_the_weights_of_one_worker_with_the_whole_batch_and_stay_the_same(
     tmp_path: Path, alone: Any, words: tuple[str, ...]
@@ -156,6 +165,9 @@ def test_a_job_on_this_machine_leaves_one_record_and_no_process(tmp_path: Path) 
     assert record['config']['distribution']['num_ps'] == 1
     assert record['images_per_step'] == 16
     assert shared['exchange']['payload_bytes'] == 4 * parameters()
+    # Steps that exchange nothing, with variables of each worker's own.
+    assert all(len(worker['alone_seconds']) >= 3 for worker in record['workers'])
+    assert shared['exchange']['seconds_without'] > 0
     assert left_over(tmp_path) == []
 
 
@@ -252,4 +264,29 @@ def test_backup_workers_end_with_the_others_though_an_update_needs_one_gradient_
     assert done.returncode == 0, done.stdout + done.stderr
     record = the_record(tmp_path)
     assert len(record['workers']) == 3
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('words', [(), ('--nosync_replicas',)], ids=['synchronous', 'asynchronous'])
+def test_a_killed_worker_of_a_job_with_servers_is_named_and_what_the_other_saw_is_kept(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    line = command(*LENET, *PS, '--num_workers=2', '--num_batches=1000000', f'--result_dir={tmp_path}', *words)
+    with started([line]) as (job,):
+        assert job.stdout is not None
+        while not job.stdout.readline().startswith('[0] 10\t'):
+            assert job.poll() is None
+        (victim,) = [
+            process for process in psutil.Process(job.pid).children() if process.environ()['TF_BENCH_RANK'] == '1'
+        ]
+        victim.kill()
+        output, _ = job.communicate(timeout=30)
+    assert job.returncode == 1
+    assert any(text.startswith('error: Worker 1 was killed by SIGKILL') for text in output.splitlines()), output
+    record = the_record(tmp_path)
+    assert record['ended']['status'] == 'failed'
+    first, second = record['workers']
+    assert len(first['step_seconds']) >= 10
+    assert second['step_seconds'] == []
     assert left_over(tmp_path) == []

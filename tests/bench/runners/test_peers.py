@@ -128,6 +128,20 @@ def test_a_watch_names_a_process_that_is_gone_and_no_other(number: int) -> None:
             assert watch.lost.startswith(f'worker 1 ({address}) does not answer')
 
 
+def test_a_watch_has_less_patience_with_a_port_that_is_closed_than_with_one_that_is_silent() -> None:
+    lost = threading.Event()
+    with silent_server() as silent, other_process() as (process, address):
+        process.kill()
+        begun = time.monotonic()
+        with peers.Watch({'worker 1': address}, lost.set) as watch:
+            assert lost.wait(30)
+            assert time.monotonic() - begun < 8, 'a launcher that knows already waits no longer for the others'
+        assert watch.lost is not None and address in watch.lost
+        lost.clear()
+        with peers.Watch({'worker 1': silent}, lost.set):
+            assert not lost.wait(4)
+
+
 def test_a_watch_forgets_who_may_go() -> None:
     with peers.Watch({'worker 1': nobody()}, lost_after=0.5) as watch:
         watch.forget('worker 1')

@@ -50,6 +50,15 @@ def test_flags_of_servers_that_contradict_each_other_are_refused(words: tuple[st
         assert any(part in problem for problem in found), found
 
 
+def test_a_place_among_servers_and_workers_asks_for_servers_by_itself() -> None:
+    found = options('--job_name=worker', '--task_index=1', *HOSTS)
+    assert found.kind == 'parameter_server'
+    assert problems('--job_name=worker', '--task_index=1', *HOSTS) == []
+    assert not distribution.starts_processes(found, {})
+    assert found.resolved({}).variable_update == 'parameter_server'
+    assert problems('--variable_update=horovod', '--job_name=worker', *HOSTS)
+
+
 def test_replicas_are_counted_by_num_workers_alone() -> None:
     (found,) = problems('--variable_update=replicated', '--num_workers=2', step=StepOptions(num_clones=2))
     assert '--num_workers is the number of copies' in found

@@ -15,11 +15,17 @@ ABLE = Capabilities(onednn=True, onednn_reason='', bf16=True, bf16_reason='')
 UNABLE = Capabilities(onednn=False, onednn_reason='It is off.', bf16=False, bf16_reason='it has not got it.')
 
 
-def of(*words: str, baseline: str | None = None, able: Capabilities = ABLE, with_ladder: bool = False) -> matrix.Matrix:
+def of(
+    *words: str,
+    baseline: str | None = None,
+    able: Capabilities = ABLE,
+    with_ladder: bool = False,
+    divided: bool = False,
+) -> matrix.Matrix:
     def capabilities(given: Any = None) -> Capabilities:
         return able
 
-    return matrix.of(words, baseline, capabilities, ladder=with_ladder)
+    return matrix.of(words, baseline, capabilities, ladder=with_ladder, divided=divided)
 
 
 def test_a_combination_is_missing_or_there_twice() -> None:
@@ -180,3 +186,37 @@ def test_the_ladder_is_compared_with_anything_but_tensorflow_without_onednn(monk
         of('--precision=bf16', with_ladder=True)
     with pytest.raises(UsageError, match='--baseline'):
         of('--model=lenet', baseline='mkl=on', with_ladder=True)
+
+
+def test_a_batch_that_is_of_all_workers_is_not_divided_among_them() -> None:
+    words = ('--model=lenet', '--variable_update=independent', '--num_workers=1,2', '--batch_size=8,16')
+    made = of(*words, divided=True)
+    batches = {
+        (cell.values['num_workers'], cell.values['batch_size']): [word for word in cell.words if 'batch_size' in word]
+        for cell in made.cells
+    }
+    assert batches == {
+        ('1', '8'): ['--batch_size=8'],
+        ('1', '16'): ['--batch_size=16'],
+        ('2', '8'): ['--batch_size=4'],
+        ('2', '16'): ['--batch_size=8'],
+    }
+    assert made.fixed['strong_scaling'] == 'true'
+    assert {word for cell in of(*words).cells for word in cell.words if 'batch_size' in word} == {
+        '--batch_size=8',
+        '--batch_size=16',
+    }
+
+
+@pytest.mark.parametrize(
+    ('words', 'told'),
+    [
+        (['--num_workers=1,2'], ['--batch_size is missing']),
+        (['--batch_size=8'], ['--num_workers is missing']),
+        (['--num_workers=1,3', '--batch_size=8'], ['--batch_size=8 cannot be divided among 3 workers']),
+    ],
+)
+def test_a_batch_that_cannot_be_divided_among_workers_is_run(words: list[str], told: list[str]) -> None:
+    with pytest.raises(UsageError) as error:
+        of('--model=lenet', *words, divided=True)
+    assert all(any(part in problem for problem in error.value.problems) for part in told), error.value.problems
