@@ -34,7 +34,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = [sys.executable, str(ROOT / 'run_benchmark.py')]
-DEFAULT = ['--model=lenet', '--batch_size=8', '--num_warmup_batches=2', '--num_batches=15']
+DEFAULT = ['--model=lenet', '--batch_size=8', '--num_warmup_batches=2', '--num_batches=10']
 LINK, MTU = 'link', 32_000
 PORT = 2222
 _CLONE_NEWNET = 0x40000000
