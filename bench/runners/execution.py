@@ -137,9 +137,8 @@ def execute(
 
 def _failed(error: BaseException | None, dataset: Dataset | None, screen: Screen, strategy: Strategy) -> Seen:
     """What came of a run that failed."""
-    lost = strategy.is_lost(error)
-    why = 'Another worker is gone.' if lost else _explained(error, dataset, screen)
-    return Seen(None, 0, memory.peak_bytes(), why, lost=lost)
+    lost = strategy.lost(error)
+    return Seen(None, 0, memory.peak_bytes(), lost or _explained(error, dataset, screen), lost=bool(lost))
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ in which every worker has a 1 at its wish. It is exchanged while the step comput
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,7 @@ from bench.runners.timing import REASONS
 
 _COMPRESSION = {'none': hvd.Compression.none, 'fp16': hvd.Compression.fp16}
 _BYTES = {'none': 4, 'fp16': 2}
+_ADDRESS = re.compile(r'\[([\w.:]+)\]:\d+')
 
 
 class Horovod(Strategy):
@@ -120,15 +122,19 @@ class Horovod(Strategy):
         # Gloo sums along a ring: each worker sends (and receives) all but its own part twice.
         return {'payload_bytes': self._payload, 'sent_bytes': round(2 * (self.size - 1) / self.size * self._payload)}
 
-    def is_lost(self, error: BaseException | None) -> bool:
+    def lost(self, error: BaseException | None) -> str:
         kinds = (tf.errors.UnknownError, tf.errors.AbortedError, tf.errors.CancelledError)
-        return isinstance(error, kinds) and 'Horovod' in str(error)
+        if not isinstance(error, kinds) or 'Horovod' not in str(error):
+            return ''
+        # Gloo tells the address of who is at the other end of a connection.
+        peer = _ADDRESS.search(str(error))
+        return f'Another worker is gone: the connection to {peer[1]} was lost.' if peer else 'Another worker is gone.'
 
     def gather(self, part: Json) -> list[Json]:
         try:
             with tf.Graph().as_default(), tf.Session() as session:
                 return hvd.allgather_object(part, session=session, name='part')
         except tf.errors.OpError as error:
-            if not self.is_lost(error):
+            if not self.lost(error):
                 raise
-            raise BenchError('Another worker is gone, which had done its steps.') from None
+            raise BenchError(self.lost(error)) from None

@@ -253,9 +253,9 @@ class ParameterServers(Strategy):
         """Bytes of a worker's gradients in a step, and of what it sends: the servers send as much back, the weights."""
         return {'payload_bytes': self._payload, 'sent_bytes': self._payload}
 
-    def is_lost(self, error: BaseException | None) -> bool:
-        """Whether an error says only that another process is gone, which those who started this one know better."""
-        return self._is_collected and isinstance(error, LostError)
+    def lost(self, error: BaseException | None) -> str:
+        """What says only that another process is gone, where those who started this one know better."""
+        return str(error) if self._is_collected and isinstance(error, LostError) else ''
 
     def _make_coordination(self) -> None:
         """What workers and servers tell each other, in the current graph."""

@@ -101,9 +101,9 @@ class Strategy(Group):
         """What a step exchanges, for the record: payload_bytes and sent_bytes; None for nothing."""
         return None
 
-    def is_lost(self, error: BaseException | None) -> bool:
-        """Whether an error says only that another process is gone."""
-        return False
+    def lost(self, error: BaseException | None) -> str:
+        """A sentence where an error says only that another process is gone; '' where it says anything else."""
+        return ''
 
     def gather(self, part: Json) -> list[Json]:
         """The parts of all workers, by rank, where nobody who started them collects these."""
