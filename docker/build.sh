@@ -55,7 +55,7 @@ keep_secrets() {
         http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
         [[ -z ${!name:-} ]] || printf '%s=%q\n' "$name" "${!name}"
     done > "$secrets/environment"
-    copy_first "$secrets/pip_conf" "${PIP_CONFIG_FILE:-}" ~/.config/pip/pip.conf ~/.pip/pip.conf
+    copy_first "$secrets/pip_conf" "${PIP_CONFIG_FILE:-}" ~/.config/pip/pip.conf ~/.pip/pip.conf /etc/pip.conf
     copy_first "$secrets/certificates" "${PIP_CERT:-}" "${SSL_CERT_FILE:-}" "${REQUESTS_CA_BUNDLE:-}"
     copy_first "$secrets/apt_conf" "${APT_CONFIG:-}"
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from engine import BASE_IMAGE, IMAGE, MKL_IMAGE, ROOT, Engine
@@ -87,9 +88,20 @@ def test_every_python_package_is_pinned_and_has_what_it_requires(engine: Engine,
 
 @pytest.mark.parametrize('image', [IMAGE, MKL_IMAGE])
 def test_the_health_check_passes_and_is_quick(engine: Engine, image: str) -> None:
-    check = engine.inspect(image)['Config']['Healthcheck']['Test']
-    assert check[0] == 'CMD'
-    engine.run([], check[1:], image)
+    name = f'{engine.name}-health'
+    options = ['--name', name, '--health-interval=1s', '--read-only']
+    with engine.start(options, ['sh', '-c', 'echo started; exec sleep 600'], image) as process:
+        assert process.stdout
+        process.stdout.readline()
+        health = {'Status': 'starting'}
+        for _ in range(60):
+            health = json.loads(engine('inspect', '--format', '{{json .State.Health}}', name).stdout)
+            if health['Status'] != 'starting':
+                break
+            time.sleep(1)
+        engine('kill', name)
+        process.wait(60)
+    assert health['Status'] == 'healthy', health
     loaded = engine.shell(
         "python -X importtime $(command -v run_benchmark.py) machine --require=avx 2>&1 | grep -c 'tensorflow' || true",
         image,
@@ -120,6 +132,8 @@ def test_horovod_talks_gloo_and_mpi_with_this_tensorflow(engine: Engine, image: 
 @pytest.mark.parametrize('image', [IMAGE, MKL_IMAGE])
 def test_the_programs_own_tests_pass_in_the_image(engine: Engine, image: str) -> None:
     """`docker/build.sh --tests` makes the images with pytest."""
+    made = engine('image', 'inspect', f'{image}:tests', check=False).returncode == 0
+    assert made, f'there is no {image}:tests: docker/build.sh --tests'
     words = ['python', '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-n', 'auto', '--maxprocesses=4']
     chosen = ['--dist=loadfile', '-m', 'not slow and not container', 'tests/bench', 'tests/analysis']
     done = engine(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,6 +16,12 @@ from engine import ENDLESS, IMAGE, MKL_IMAGE, SHORT, Engine, the_record
 pytestmark = pytest.mark.container
 
 GIB = 2**30
+
+
+@pytest.fixture(params=[IMAGE, MKL_IMAGE], ids=['tf-bench', 'tf-bench-mkl'])
+def image(request: pytest.FixtureRequest) -> str:
+    """Either image."""
+    return str(request.param)
 
 
 @pytest.fixture
@@ -28,7 +38,6 @@ def owner(path: Path) -> tuple[int, int]:
     return path.stat().st_uid, path.stat().st_gid
 
 
-@pytest.mark.parametrize('image', [IMAGE, MKL_IMAGE])
 def test_the_record_belongs_to_the_caller_and_names_the_image(engine: Engine, out: Path, image: str) -> None:
     digest = engine.inspect(image)['Id']
     options = ['-e', 'LOCAL_USER_ID=1234', '-e', f'TF_BENCH_IMAGE_DIGEST={digest}', *mount(out)]
@@ -55,7 +64,6 @@ def test_each_image_has_its_own_tensorflow_with_onednn_for_avx2(engine: Engine, 
     assert required.returncode == (0 if image == MKL_IMAGE else 1), required.stderr
 
 
-@pytest.mark.parametrize('image', [IMAGE, MKL_IMAGE])
 @pytest.mark.parametrize('words', [['--model=mobilenet_v1', '--data_format=NCHW'], ['--model=keras/MobileNet']])
 def test_networks_run_on_the_tensorflow_of_either_image(engine: Engine, image: str, words: list[str]) -> None:
     common = ['--batch_size=2', '--image_size=96', '--num_warmup_batches=0', '--num_batches=1']
@@ -85,6 +93,8 @@ def test_without_a_word_of_whose_files_they_are_they_belong_to_the_owner_of_the_
 def test_nothing_runs_as_root(engine: Engine, options: list[str], user: int) -> None:
     done = engine.run(options, ['sh', '-c', 'id -u; id -g; cat /proc/self/status; echo in $HOME'])
     lines = done.stdout.splitlines()
+    first = engine.run(options, ['cat', '/proc/1/status']).stdout.splitlines()
+    assert next(line for line in first if line.startswith('Uid:')).split()[1:] == [str(user)] * 4
     assert lines[0] == str(user)
     assert '0' not in lines[1].split() or options == ['-u', '77']  # Docker's own choice of group
     assert next(line for line in lines if line.startswith('Uid:')).split()[1:] == [str(user)] * 4
@@ -112,34 +122,36 @@ def test_a_folder_of_anothers_is_not_taken_over(engine: Engine, out: Path, optio
     engine.own(out, 4321)
     done = engine.run([*options, *mount(out)], SHORT, check=False)
     assert done.returncode == 2
-    assert 'no permission to write' in done.stderr
+    assert 'Permission denied' in done.stderr
     assert 'Traceback' not in done.stderr
     assert owner(out) == (4321, 4321)
     assert list(out.iterdir()) == []
 
 
-def test_a_root_file_system_that_cannot_be_written_is_enough(engine: Engine, out: Path) -> None:
-    engine.run(['--read-only', '-e', 'LOCAL_USER_ID=1234', *mount(out)], SHORT)
+def test_a_root_file_system_that_cannot_be_written_is_enough(engine: Engine, out: Path, image: str) -> None:
+    engine.run(['--read-only', '-e', 'LOCAL_USER_ID=1234', *mount(out)], SHORT, image)
     assert the_record(out)['ended']['status'] == 'completed'
 
 
-def test_no_network_is_enough(engine: Engine, out: Path) -> None:
-    engine.run(['--network', 'none', *mount(out)], SHORT)
+def test_no_network_is_enough(engine: Engine, out: Path, image: str) -> None:
+    engine.run(['--network', 'none', *mount(out)], SHORT, image)
     assert the_record(out)['ended']['status'] == 'completed'
 
 
-def test_one_processor_of_several_is_all_that_is_used(engine: Engine, out: Path) -> None:
-    engine.run(['--cpuset-cpus=0', *mount(out)], SHORT)
+def test_one_processor_of_several_is_all_that_is_used(engine: Engine, out: Path, image: str) -> None:
+    engine.run(['--cpuset-cpus=0', *mount(out)], SHORT, image)
     record = the_record(out)
     assert record['config']['threads']['num_intra_threads'] == 1
     assert record['machine']['cpu']['usable_cpus'] == 1
 
 
-def test_limits_of_time_and_memory_decide_threads_and_batch_and_stand_in_the_record(engine: Engine, out: Path) -> None:
+def test_limits_of_time_and_memory_decide_threads_and_batch_and_stand_in_the_record(
+    engine: Engine, out: Path, image: str
+) -> None:
     if engine('info', '--format', '{{.CPUCfsQuota}} {{.MemoryLimit}}').stdout.strip() != 'true true':
         pytest.skip('this engine cannot limit processors or memory')
     words = ['run_benchmark.py', '--model=vgg_16', '--num_warmup_batches=0', '--num_batches=2']
-    done = engine.run(['--cpus=1', '-m', '2g', *mount(out)], words)
+    done = engine.run(['--cpus=1', '-m', '2g', *mount(out)], words, image)
     record = the_record(out)
     assert record['machine']['cpu']['cgroup_quota'] == pytest.approx(1)
     assert record['machine']['memory']['cgroup_limit_bytes'] == 2 * GIB
@@ -150,10 +162,10 @@ def test_limits_of_time_and_memory_decide_threads_and_batch_and_stand_in_the_rec
     assert warning['text'] in done.stdout
 
 
-def stopped(engine: Engine, out: Path, *how: str) -> tuple[int, str]:
+def stopped(engine: Engine, out: Path, image: str, *how: str) -> tuple[int, str]:
     """A run that is ended by `docker HOW` in the middle: its exit status, and what it printed."""
     name = f'{engine.name}-{time.monotonic_ns()}'
-    with engine.start(['--name', name, *mount(out)], ENDLESS) as process:
+    with engine.start(['--name', name, *mount(out)], ENDLESS, image) as process:
         assert process.stdout
         seen = ''
         for line in process.stdout:
@@ -165,9 +177,32 @@ def stopped(engine: Engine, out: Path, *how: str) -> tuple[int, str]:
         return process.wait(60), seen
 
 
-@pytest.mark.parametrize('how', [('stop', '--time=30'), ('kill', '--signal=INT')], ids=['stop', 'ctrl-c'])
-def test_a_stopped_container_keeps_what_it_measured(engine: Engine, out: Path, how: tuple[str, ...]) -> None:
-    status, seen = stopped(engine, out, *how)
+def interrupted_at_a_terminal(engine: Engine, out: Path, image: str) -> tuple[int, str]:
+    """A run under `docker run -it`, at whose terminal Ctrl-C is typed in the middle."""
+    keyboard, terminal = pty.openpty()
+    words = engine.run_words(['-it', *mount(out)], ENDLESS, image)
+    with subprocess.Popen([engine.client, *words], stdin=terminal, stdout=terminal, stderr=terminal) as process:
+        os.close(terminal)
+        seen, typed = '', False
+        # A terminal's end is an error to who reads it.
+        with contextlib.suppress(OSError):
+            while text := os.read(keyboard, 4096):
+                seen += text.decode(errors='replace')
+                if not typed and '10\timages/sec' in seen:
+                    os.write(keyboard, b'\x03')
+                    typed = True
+        status = process.wait(60)
+    os.close(keyboard)
+    return status, seen
+
+
+@pytest.mark.parametrize('how', ['docker stop', 'docker kill --signal=INT', 'Ctrl-C at a terminal'])
+def test_a_stopped_container_keeps_what_it_measured(engine: Engine, out: Path, image: str, how: str) -> None:
+    client, *words = how.split()
+    if client == 'docker':
+        status, seen = stopped(engine, out, image, *words)
+    else:
+        status, seen = interrupted_at_a_terminal(engine, out, image)
     assert status == 1, seen
     assert 'interrupted' in seen
     record = the_record(out)
@@ -194,6 +229,7 @@ def test_a_container_that_is_stopped_before_it_measures_ends_at_once(engine: Eng
         (['python', '-c', 'print(6 * 7)'], 0, '42'),
         (['run_benchmark.py', '--model=vgg_17'], 2, 'Did you mean vgg_19?'),
         (['sh', '-c', 'exit 7'], 7, ''),
+        (['benchmark'], 2, 'There is no program benchmark here: put run_benchmark.py'),
         ([], 0, 'Usage: run_benchmark.py'),
     ],
 )
@@ -201,6 +237,11 @@ def test_every_command_is_a_containers_command(engine: Engine, words: list[str],
     done = engine.run([], words, check=False)
     assert done.returncode == status, done.stderr
     assert told in done.stdout + done.stderr
+
+
+def test_dockers_own_process_1_is_enough(engine: Engine) -> None:
+    done = engine.run(['--init'], ['sh', '-c', 'cat /proc/$PPID/comm'])
+    assert (done.stdout.strip(), done.stderr) == ('docker-init', '')
 
 
 def test_there_is_no_server_of_ssh_but_where_it_is_asked_for(engine: Engine) -> None:
