@@ -103,6 +103,7 @@ class BenchmarkConfig:
         found = network_problems(dataclasses.replace(self.network, image_size=self._image_size()))
         found += precision_problems(self.network, lambda: capabilities(given=self.machine.variables()))
         found += machine_problems(self.machine, capabilities)
+        found += self._slow_convolutions()
         found += self._without_effect()
         found += checkpoint_problems(self.checkpoint)
         if not self.step.clone_on_cpu:
@@ -147,6 +148,19 @@ class BenchmarkConfig:
             ),
             distribution=self.distribution.resolved(os.environ),
         )
+
+    def _slow_convolutions(self) -> list[str]:
+        """Whether oneDNN has but reference code for a Keras network's convolutions. Those of Layers avoid it."""
+        network, model = self.network, self.network.model
+        trains = not self.step.forward_only and not self.data.input_only
+        if not model.startswith('keras/') or (network.data_format, network.precision, trains) != ('NCHW', 'fp32', True):
+            return []
+        if (network.batch_size or next((each.batch_size for each in registry.matching(model)), 2)) > 1:
+            return []
+        return [
+            '--data_format=NCHW: the networks of Keras are trained so with a batch of 1 by reference code of oneDNN, a '
+            'hundred times as slow. Use --batch_size=2 or more, or --data_format=NHWC.'
+        ]
 
     def _image_size(self) -> int | None:
         return (self.data.eval_image_size if self.step.forward_only else None) or self.network.image_size

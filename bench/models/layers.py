@@ -141,13 +141,9 @@ class Layers:
             style = dataclasses.replace(self._style, **changes)
             weights = self._weights((height, width, self.channels(x), outputs), style)
             x, padding = self._pad(x, height, width, stride, padding)
-            strides = self._per_axis(stride, stride, 1)
-            if self.data_format == 'NCHW' and self.channels(x) == 1:
-                x = _of_one_channel(x, weights, stride, padding)
-            else:
-                pointwise = (height, width, stride, self.data_format) == (1, 1, 1, 'NHWC')
-                with gradients.of_pointwise() if pointwise else contextlib.nullcontext():
-                    x = tf.nn.conv2d(x, weights, strides=strides, padding=padding, data_format=self.data_format)
+            pointwise = (height, width, stride, self.data_format) == (1, 1, 1, 'NHWC')
+            with gradients.of_pointwise() if pointwise else contextlib.nullcontext():
+                x = self._convolved(x, weights, stride, padding)
             return self._finish(x, outputs, style)
 
     def full_conv(self, x: Tensor, outputs: int, size: Size, scope: str, **changes: Any) -> Tensor:
@@ -206,7 +202,7 @@ class Layers:
             pointwise = self._weights((1, 1, channels * multiplier, outputs), style, name='pointwise_weights')
             strides = self._per_axis(stride, stride, 1)
             x = tf.nn.depthwise_conv2d(x, depthwise, strides=strides, padding='SAME', data_format=self.data_format)
-            x = tf.nn.conv2d(x, pointwise, strides=1, padding='SAME', data_format=self.data_format)
+            x = self._convolved(x, pointwise, 1, 'SAME')
             return self._finish(x, outputs, style)
 
     def batch_norm(self, x: Tensor, batch_norm: BatchNorm, scope: str = 'BatchNorm') -> Tensor:
@@ -225,6 +221,19 @@ class Layers:
             fused=True,
             scope=scope,
         )
+
+    def _convolved(self, x: Tensor, weights: Tensor, stride: int, padding: str) -> Tensor:
+        """A convolution, which is computed in NHWC where oneDNN has but slow code for NCHW, or none.
+
+        That is so for one channel, and in float32 for one image where the weights are variables: TensorFlow leaves
+        them as they are then (MklConvFwdPrimitive in its mkl_conv_ops.cc), which oneDNN has only its reference code
+        for, a hundred times as slow.
+        """
+        moved = self.data_format == 'NCHW' and (self.channels(x) == 1 or (self.is_training and x.shape[0] == 1))
+        data_format = 'NHWC' if moved else self.data_format
+        x = tf.transpose(x, [0, 2, 3, 1]) if moved else x
+        x = tf.nn.conv2d(x, weights, strides=stride, padding=padding, data_format=data_format)
+        return tf.transpose(x, [0, 3, 1, 2]) if moved else x
 
     def _weights(self, shape: tuple[int, ...], style: Style, name: str = 'weights') -> Tensor:
         regularize = style.regularize_depthwise if name == 'depthwise_weights' else style.regularize
@@ -339,16 +348,6 @@ class Layers:
     def softmax(self, logits: Tensor, scope: str = 'Predictions') -> Tensor:
         """Probabilities of [N, num_classes] logits."""
         return tf.nn.softmax(logits, name=scope)
-
-
-def _of_one_channel(x: Tensor, weights: Tensor, stride: int, padding: str) -> Tensor:
-    """A convolution of [N, 1, H, W], computed in NHWC: oneDNN has no fast kernel for one input channel in NCHW.
-
-    The map is the same memory in both layouts, and is not moved; the result is.
-    """
-    height, width = (int(size) for size in x.shape[2:])
-    x = tf.nn.conv2d(tf.reshape(x, [-1, height, width, 1]), weights, strides=stride, padding=padding)
-    return tf.transpose(x, [0, 3, 1, 2])
 
 
 def _pair(size: Size) -> tuple[int, int]:

@@ -218,15 +218,6 @@ def _machine_warnings(config: BenchmarkConfig) -> list[record.Json]:
     told = []
     if not found.onednn:
         told.append({'code': 'onednn_off', 'text': f'oneDNN is off: {found.onednn_reason}'})
-    network, step = config.network, config.step
-    if (network.data_format, network.batch_size, step.forward_only) == ('NCHW', 1, False):
-        told.append(
-            {
-                'code': 'reference_convolutions',
-                'text': 'In NCHW with a batch of 1 TensorFlow has oneDNN compute convolutions with its reference code, '
-                'which is about a hundred times as slow. Use --data_format=NHWC, or --batch_size=2 or more.',
-            }
-        )
     return told
 
 

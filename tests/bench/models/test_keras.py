@@ -14,6 +14,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 from program import python, run
 
+from bench import flags
 from bench.config import BenchmarkConfig
 from bench.errors import UsageError
 from bench.machine import capabilities, environment
@@ -111,6 +112,28 @@ def test_listing_and_refusing_need_no_tensorflow() -> None:
     assert done.returncode == 0, done.stderr
     assert 'keras/MobileNetV2 ' in done.stdout
     assert '--data_format=NCHW: keras/ConvNeXtTiny is written for NHWC alone. Use --data_format=NHWC.' in done.stderr
+
+
+@pytest.mark.parametrize(
+    ('words', 'refused'),
+    [
+        (['--batch_size=1'], True),
+        (['--batch_size=2'], False),
+        ([], False),
+        (['--model=keras/EfficientNetB7'], True),
+        (['--batch_size=1', '--precision=bf16'], False),
+        (['--batch_size=1', '--forward_only'], False),
+        (['--batch_size=1', '--data_format=NHWC'], False),
+        (['--batch_size=1', '--model=resnet_v1_50'], False),
+    ],
+)
+def test_a_network_of_keras_is_trained_by_onednns_reference_code(words: list[str], refused: bool) -> None:
+    config, wrong = flags.parse(BenchmarkConfig, ['--model=keras/ResNet50', '--data_format=NCHW', *words], '')
+    able = capabilities.Capabilities(onednn=True, onednn_reason='', bf16=True, bf16_reason='')
+    told = [text for text in config.problems(lambda given=None: able) if 'reference code' in text]
+    assert not wrong
+    assert bool(told) == refused
+    assert not told or '--batch_size=2 or more' in told[0]
 
 
 @pytest.mark.parametrize('name', _marked(_NAMES))

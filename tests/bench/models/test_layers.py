@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from program import python
 
 from bench.machine import capabilities
 from bench.models.layers import Layers
@@ -69,6 +70,59 @@ def test_a_convolution_of_one_channel_has_the_same_result_and_gradients_in_both_
     for mine, other in zip(got, wanted, strict=True):
         is_map = layout == 'NCHW' and mine.shape[:2] != (5, 5)
         np.testing.assert_allclose(mine.transpose(0, 2, 3, 1) if is_map else mine, other, rtol=1e-4, atol=1e-4)
+
+
+def _with_gradients(layout: str, images: int, *, stride: int = 1, padding: str = 'SAME') -> list[np.ndarray]:
+    """What some convolutions give in training, and the gradients to the images and the weights; maps in NHWC."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        net = Layers(data_format=layout, is_training=True)
+        plain = tf.constant(np.random.RandomState(0).standard_normal((images, 9, 8, 5)).astype(np.float32))
+        x = plain if layout == 'NHWC' else tf.transpose(plain, [0, 3, 1, 2])
+        x = net.conv(x, 6, 3, 'conv', stride=stride, padding=padding)
+        x = net.separable(net.conv(x, 4, 1, 'pointwise'), 7, 3, 'separable', bias=0.1)
+        x = net.depthwise(x, 3, 'depthwise')
+        y = x if layout == 'NHWC' else tf.transpose(x, [0, 2, 3, 1])
+        weights = tf.trainable_variables()
+        values = [tf.sin(tf.range(v.shape.num_elements(), dtype=tf.float32) + i) for i, v in enumerate(weights)]
+        set_ = [v.assign(tf.reshape(value, v.shape)) for v, value in zip(weights, values, strict=True)]
+        session.run(set_)
+        found: list[np.ndarray] = session.run([y, *tf.gradients(tf.reduce_sum(y**2), [plain, *weights])])
+        return found
+
+
+@pytest.mark.skipif(not _CAN.onednn, reason='NCHW needs oneDNN')
+@pytest.mark.parametrize('images', [1, 2])
+@pytest.mark.parametrize(('stride', 'padding'), [(1, 'SAME'), (2, 'VALID'), (2, 'FIXED')])
+def test_a_single_image_is_convolved_otherwise_in_nchw(images: int, stride: int, padding: str) -> None:
+    found = (_with_gradients(layout, images, stride=stride, padding=padding) for layout in ('NCHW', 'NHWC'))
+    for mine, other in zip(*found, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4)
+
+
+# Which takes a hundred times as long, so that vgg_16 made no step in 90 seconds.
+@pytest.mark.skipif(not _CAN.onednn, reason='NCHW needs oneDNN')
+@pytest.mark.parametrize('layout', ['NHWC', 'NCHW'])
+def test_a_single_image_is_trained_on_by_onednns_reference_code(layout: str) -> None:
+    code = """
+import os, sys
+os.environ['ONEDNN_VERBOSE'] = '1'
+import tensorflow.compat.v1 as tf
+from bench.models.layers import Layers
+with tf.Graph().as_default(), tf.Session() as session:
+    net = Layers(data_format=sys.argv[1], is_training=True)
+    images = tf.random.uniform([1, 16, 16, 32] if sys.argv[1] == 'NHWC' else [1, 32, 16, 16])
+    x = net.conv(images, 32, 3, 'a', stride=2)
+    x = net.separable(net.depthwise(x, 3, 'b'), 64, 3, 'c')
+    loss = tf.reduce_sum(net.conv(x, 32, 1, 'd') ** 2)
+    session.run(tf.global_variables_initializer())
+    session.run(tf.gradients(loss, tf.trainable_variables()))
+"""
+    done = python(code, layout)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split(',') for line in done.stdout.splitlines() if ',exec,' in line and ',convolution,' in line]
+    implementations = [fields[fields.index('convolution') + 1] for fields in lines]
+    assert len(implementations) >= 10, 'four convolutions and two depthwise ones, and their gradients'
+    assert [name for name in implementations if name.startswith('ref')] == []
 
 
 @_layouts
