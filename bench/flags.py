@@ -121,10 +121,15 @@ class _Text(absl_flags.ArgumentParser):
 _MakeParser = Callable[[dataclasses.Field[Any], type], absl_flags.ArgumentParser]
 
 
-def parse(config_class: type[Config], words: Sequence[str], program: str) -> tuple[Config, list[str]]:
+def parse(
+    config_class: type[Config], words: Sequence[str], program: str, also: type | None = None
+) -> tuple[Config, list[str]]:
     """The config that the words ask for, and every unknown flag, stray word and bad value among them.
 
     What could not be understood has its default in the config, so that the rest of it can be looked at as well.
+
+    Args:
+      also: another config class of the command, one of whose flags may have been meant by an unknown one.
     """
     options = list(_options(config_class))
     values, rest, problems = _read(options, [program, *words], _Parser)
@@ -135,7 +140,7 @@ def parse(config_class: type[Config], words: Sequence[str], program: str) -> tup
     for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
         if field.metadata.get('others'):
             given[field.name], rest = tuple(rest), []
-    problems += _strays(options, rest)
+    problems += _strays(options, rest, also)
     problems += [value.problem for value in given.values() if isinstance(value, _Invalid)]
     for field, _ in options:
         if isinstance(given[field.name], _Invalid):
@@ -143,11 +148,16 @@ def parse(config_class: type[Config], words: Sequence[str], program: str) -> tup
     return _make(config_class, given), problems
 
 
-def several(config_class: type, words: Sequence[str]) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+def several(
+    config_class: type, words: Sequence[str], also: type | None = None
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """The flags that the words give, by name, each with its values as they were written; and every unknown word.
 
     Values are separated by commas, or by semicolons where there are any or where one value may hold commas. They are
     not looked at.
+
+    Args:
+      also: as `parse` takes it.
     """
     options = list(_options(config_class))
     values, rest, problems = _read(options, ['', *words], _Text)
@@ -157,7 +167,7 @@ def several(config_class: type, words: Sequence[str]) -> tuple[dict[str, tuple[s
             text = str(values[field.name].value)
             parts = text.split(';' if field.metadata['commas'] or ';' in text else ',')
             given[field.name] = tuple(dict.fromkeys(part.strip() for part in parts))
-    return given, problems + _strays(options, rest)
+    return given, problems + _strays(options, rest, also)
 
 
 def _read(
@@ -190,7 +200,10 @@ def _read(
     return values, rest, problems
 
 
-def _strays(options: Sequence[tuple[dataclasses.Field[Any], type]], rest: Sequence[str]) -> list[str]:
+def _strays(
+    options: Sequence[tuple[dataclasses.Field[Any], type]], rest: Sequence[str], also: type | None
+) -> list[str]:
+    options = [*options, *(_options(also) if also else ())]
     known = [name for field, _ in options for name in (field.name, *field.metadata['aliases'])]
     return [_stray(word, known) for word in rest]
 

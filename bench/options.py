@@ -83,7 +83,10 @@ class NetworkOptions:
         aliases=('train_image_size',),
     )
     num_classes: int | None = option(
-        None, "Classes of the last layer; 1001, or the dataset's number of classes, where not given.", minimum=2
+        None,
+        "Classes of the last layer; 1001, or the dataset's number of classes, where not given.",
+        minimum=2,
+        maximum=1_000_000,
     )
     data_format: str = option('NHWC', 'Layout of images and activations.', choices=('NHWC', 'NCHW'))
     precision: str = option(

@@ -18,7 +18,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis import statistics
 from bench import __version__, files
 from bench.errors import BenchError
 
@@ -66,6 +65,9 @@ def throughput(step_seconds: Sequence[float], images_per_step: int) -> Json | No
     """Images/sec with its interval, or None where no step was measured; low and high are None for too few steps."""
     if not step_seconds:
         return None
+    # It loads numpy, for which nobody waits who only reads or names records, or is refused.
+    from analysis import statistics
+
     interval = statistics.throughput_interval(step_seconds, images_per_step)
     return {
         'images_per_second': interval.estimate,
@@ -79,6 +81,8 @@ def step_times(step_seconds: Sequence[float]) -> Json | None:
     """Median, 95th and 99th percentile of the steps' durations in seconds, or None where no step was measured."""
     if not step_seconds:
         return None
+    from analysis import statistics
+
     return {name: statistics.quantile(step_seconds, q) for name, q in (('median', 0.5), ('p95', 0.95), ('p99', 0.99))}
 
 
@@ -165,10 +169,13 @@ def dumps(record: Json) -> str:
     return json.dumps(record, indent=1, allow_nan=False) + '\n'
 
 
-def write(record: Json, result_dir: str, name: str) -> Path:
+def write(record: Json, result_dir: str, name: str, what: str = 'record') -> Path:
     """Writes `<name>.json`, or `<name>-2.json` and so on where there is one already, and gives its path.
 
     The file appears whole or not at all, and never takes another's place.
+
+    Args:
+      what: to call it where it cannot be written.
 
     Raises:
       BenchError: it cannot be written; nothing is left behind.
@@ -187,7 +194,7 @@ def write(record: Json, result_dir: str, name: str) -> Path:
         return _take_free_name(temporary, folder, name)
     except OSError as error:
         raise BenchError(
-            f'The record could not be written to {folder}: {error.strerror}. '
+            f'The {what} could not be written to {folder}: {error.strerror}. '
             'Make room or name another folder with --result_dir=, and run again.'
         ) from None
     finally:

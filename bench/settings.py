@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench import flags
+from bench import flags, record
 from bench.errors import UsageError
 from bench.machine import cpu, environment
 from bench.options import SettingsOptions
@@ -171,9 +171,6 @@ def _started_by_this_program() -> bool:
 
 def fingerprint(machine: Mapping[str, Any]) -> str:
     """The same letters for machines on which the same settings are the fastest."""
-    # Only here: it loads numpy, which a run without settings shall not wait for.
-    from bench import record
-
     return record.fingerprint(machine)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from bench import flags
 from bench.autotune.options import AutotuneConfig
 from bench.config import BenchmarkConfig
-from bench.machine import cpu
+from bench.machine import cpu, environment
 from bench.machine.capabilities import Capabilities
 from bench.models import registry
 
@@ -46,7 +46,7 @@ DEFAULT = Change(())
 def candidates(config: AutotuneConfig, capabilities: Callable[[], Capabilities]) -> list[Change]:
     """Single changes, those that most often bring something first: a short search leaves out the last.
 
-    What the user typed is not changed, and what is refused here is not tried.
+    What the user typed, or set in the environment, is not changed, and what is refused here is not tried.
     """
     base, _ = config.benchmark_config()
     network = registry.get(base.network.model)
@@ -62,7 +62,9 @@ def candidates(config: AutotuneConfig, capabilities: Callable[[], Capabilities])
     tried += [('xla', 'true'), ('data_format', 'NCHW')]
     tried += [('num_intra_threads', threads) for threads in _fewer_threads(usable)]
     typed = config.typed()
-    changes = [Change(((name, str(value)),)) for name, value in tried if name not in typed]
+    changes = [
+        Change(((name, str(value)),)) for name, value in tried if name not in typed and not environment.winning(name)
+    ]
     return [change for change in changes if can_be_run(config, change, capabilities)]
 
 

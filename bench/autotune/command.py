@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import re
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,7 +70,8 @@ def run(config: AutotuneConfig, words: Sequence[str]) -> int:
         )
         screen.line(f'{"settings":<12}{path}')
         if found.proven:
-            screen.line(f'{"use":<12}run_benchmark.py {" ".join(config.benchmark)} --settings={path}')
+            words_of_use = shlex.join(['run_benchmark.py', *config.benchmark, f'--settings={path}'])
+            screen.line(f'{"use":<12}{words_of_use}')
     return 0
 
 

@@ -31,7 +31,7 @@ class AutotuneConfig:
 
     def benchmark_config(self) -> tuple[BenchmarkConfig, list[str]]:
         """The run that is to be made faster, and what is wrong with its words."""
-        return flags.parse(BenchmarkConfig, self.benchmark, 'autotune')
+        return flags.parse(BenchmarkConfig, self.benchmark, 'autotune', type(self))
 
     def typed(self) -> frozenset[str]:
         """Flags of `benchmark` that were given, and so stay as they are."""

@@ -220,7 +220,7 @@ def _explained(error: BaseException | None, dataset: Dataset | None, screen: Scr
     if isinstance(error, BenchError):
         return str(error)
     if isinstance(error, (tf.errors.ResourceExhaustedError, MemoryError)):
-        return 'There is not enough memory for this run. Use a smaller --batch_size or --image_size.'
+        return 'There is not enough memory for this run. Use a smaller --batch_size, --image_size or --num_classes.'
     if dataset is not None and isinstance(error, _CAUSED_BY_DATA):
         return str(trouble.explained(error, dataset, screen))
     return f'{type(error).__name__} in TensorFlow: {str(error)[:_LONGEST_ERROR]}'

@@ -11,7 +11,7 @@ import json
 import random
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from analysis import sweep as tables
 from bench import files, record
@@ -40,7 +40,7 @@ def run(config: SweepConfig, words: Sequence[str]) -> int:
     """
     matrix = config.matrix(capabilities.detect)
     folder = Folder(matrix, config.sweep_dir)
-    with Screen(to_stderr=config.json) as screen, StopRequest() as stop, folder.locked(screen.progress):
+    with Screen(to_stderr=config.json) as screen, StopRequest() as stop, folder.locked(_waiting(screen, stop)):
         if config.retry_failed:
             folder.forget_failures()
         _tell(matrix, config, folder, screen)
@@ -55,6 +55,17 @@ def run(config: SweepConfig, words: Sequence[str]) -> int:
     if config.json:
         print(json.dumps(table, indent=1))
     return 1 if work.left or any(done.failure for done in work.done.values()) else 0
+
+
+def _waiting(screen: Screen, stop: StopRequest) -> Callable[[str], None]:
+    """Shows what is waited for, until the user wants no more of that."""
+
+    def progress(text: str) -> None:
+        if stop.requested:
+            raise KeyboardInterrupt
+        screen.progress(text)
+
+    return progress
 
 
 def _order(matrix: Matrix, config: SweepConfig, round_: int) -> list[int]:

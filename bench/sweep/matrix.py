@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,22 +11,12 @@ from analysis import labels
 from bench import flags
 from bench.config import BenchmarkConfig
 from bench.errors import UsageError, nearest
+from bench.machine import environment
 from bench.machine.capabilities import Capabilities
 from bench.models import registry
 from bench.sweep import ladder as ladders
 
 Values = Mapping[str, str]
-
-# Flags that an environment variable decides where it is set.
-_DECIDED_BY = {
-    'mkl': ('TF_ENABLE_ONEDNN_OPTS', 'TF_DISABLE_MKL'),
-    'onednn_max_isa': ('ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA'),
-    'allocator': ('LD_PRELOAD',),
-    'huge_pages': ('GLIBC_TUNABLES',),
-    'kmp_blocktime': ('KMP_BLOCKTIME',),
-    'kmp_affinity': ('KMP_AFFINITY',),
-    'omp_num_threads': ('OMP_NUM_THREADS',),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +67,7 @@ def of(
     *,
     ladder: bool,
     divided: bool = False,
+    also: type | None = None,
 ) -> Matrix:
     """The matrix that words such as --precision=fp32,bf16 span.
 
@@ -85,19 +75,19 @@ def of(
       baseline: name=value,... of the cells that the others are compared with; the first one where None.
       ladder: vary what the ladder varies, too.
       divided: --batch_size is of all workers together.
+      also: as flags.parse takes it.
 
     Raises:
       UsageError: the words are wrong, or there is no cell, or no baseline, that can be run here.
     """
-    given, problems = flags.several(BenchmarkConfig, words)
+    given, problems = flags.several(BenchmarkConfig, words, also)
     if 'result_dir' in given:
         problems.append('--result_dir: the records of a sweep go to the folder --sweep_dir=. Leave it out.')
     varied = [*(name for name, values in given.items() if len(values) > 1), *(ladders.AXES if ladder else ())]
     problems += [
         f'{variable} is set in the environment, which wins over --{name}, so that this could not vary. Unset it.'
-        for name, variables in _DECIDED_BY.items()
-        for variable in variables
-        if name in varied and variable in os.environ
+        for name in varied
+        for variable in environment.winning(name)
     ]
     rungs: Sequence[Values] = [{}]
     left_out: Sequence[str] = ()

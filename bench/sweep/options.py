@@ -9,7 +9,7 @@ from bench import errors
 from bench.config import BenchmarkConfig
 from bench.machine.capabilities import Capabilities
 from bench.options import option, others
-from bench.sweep import matrix
+from bench.sweep import folder, matrix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,14 @@ class SweepConfig:
         Raises:
           errors.UsageError: the words are wrong, or no cell can be run here.
         """
-        made = matrix.of(self.benchmark, self.baseline, capabilities, ladder=self.ladder, divided=self.strong_scaling)
+        made = matrix.of(
+            self.benchmark,
+            self.baseline,
+            capabilities,
+            ladder=self.ladder,
+            divided=self.strong_scaling,
+            also=type(self),
+        )
         if self.programs is None:
             return made
         if self.ladder or self.baseline is not None:
@@ -70,9 +77,6 @@ class SweepConfig:
 
     def problems(self, capabilities: Callable[[], Capabilities]) -> list[str]:
         """All that is wrong with the words, or with every cell, or with the folder."""
-        # Only here: it loads numpy, which no other command's start shall wait for.
-        from bench.sweep import folder
-
         try:
             return folder.problems(self.matrix(capabilities), self.sweep_dir)
         except errors.UsageError as error:

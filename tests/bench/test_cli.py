@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 from program import command, python, run
@@ -23,6 +24,7 @@ from bench import errors
         (['--batch_size=ten'], ['--batch_size=ten: a whole number']),
         (['--batch_size=1000000000'], ['a smaller --batch_size']),
         (['--num_intra_threads=1000000'], ['at most 1024']),
+        (['--num_classes=2000000000'], ['--num_classes=2000000000: at most 1000000']),
         (['--num_batches=-3'], ['--num_batches=-3: 1 or more']),
         (['--max_seconds=inf'], ['--max_seconds=inf']),
         (['--learning_rate=nan'], ['--learning_rate=nan']),
@@ -87,6 +89,45 @@ def test_answers_that_need_no_tensorflow_do_not_load_it(words: list[str]) -> Non
     code = f'import sys; from bench.cli import main; main({words!r}); sys.exit("tensorflow" in sys.modules)'
     done = python(code)
     assert done.returncode == 0, done.stderr
+
+
+# It is numpy and scipy that take most of half a second.
+def test_no_help_and_no_refusal_waits_for_what_computes(tmp_path: Path) -> None:
+    refused = (
+        ['--model=nonsense'],
+        ['--settings=/no/such/file'],
+        ['autotune', '--model=nonsense'],
+        ['convert', '--data_name=flower'],
+        ['labels', 'nonsense'],
+        ['machine', '--require=avx9'],
+        ['models', 'nonsense'],
+        ['network', '--nonsense'],
+        ['scaling', '--nonsense'],
+        ['sweep', '--model=lenet,lenett'],
+        ['sweep', '--model=lenet', f'--sweep_dir={tmp_path}'],
+    )
+    (tmp_path / 'sweep.json').write_text('{"schema_version": 1, "cells": []}')
+    code = (
+        'import sys; from bench.cli import COMMANDS, main\n'
+        'assert [main([name, "--help"]) for name in COMMANDS] == [0] * len(COMMANDS)\n'
+        f'assert [main(words) for words in {refused!r}] == [2] * {len(refused)}\n'
+        'loaded = {"matplotlib", "numpy", "pandas", "rich", "scipy", "tensorflow"} & set(sys.modules)\n'
+        'sys.exit(" ".join(sorted(loaded)) or 0)'
+    )
+    done = python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_file_names_that_an_output_has_no_letters_for_are_told_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / 'grün.py').write_text(
+        'from bench.models.registry import register\n@register("own", image_size=8)\ndef own(net, images): ...\n'
+    )
+    done = run('models', 'grün.py', cwd=tmp_path, PYTHONIOENCODING='ascii', PYTHONDONTWRITEBYTECODE='1')
+    assert (done.returncode, done.stderr) == (0, '')
+    assert 'gr\\xfcn.py:own' in done.stdout
+    refused = run('--data_dir=grün', PYTHONIOENCODING='ascii')
+    assert refused.returncode == 2
+    assert refused.stderr.startswith('error: --data_dir=gr\\xfcn: ')
 
 
 def test_help_names_every_flag_and_its_aliases() -> None:

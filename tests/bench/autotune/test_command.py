@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bench.config import BenchmarkConfig
 from bench.machine import cpu
 from bench.machine.capabilities import Capabilities
 from bench.models import registry
+from bench.sweep import folder, process
 
 SMALL = ('--model=trivial', '--batch_size=2', '--num_warmup_batches=1', '--num_batches=5')
 
@@ -36,6 +38,7 @@ def able(given: Any = None) -> Capabilities:
         (['--settings_file=/proc/version/x'], '--settings_file'),
         (['--json'], '--json'),
         (['--modle=lenet'], 'Did you mean model?'),
+        (['--autotune_second=9'], 'Did you mean autotune_seconds?'),
     ],
 )
 def test_wrong_words_of_a_search_are_run(words: list[str], told: str) -> None:
@@ -61,6 +64,8 @@ def test_what_is_typed_or_cannot_be_is_tried(monkeypatch: pytest.MonkeyPatch) ->
     typed = names('--model=lenet', '--data_format=NHWC', '--num_inter_threads=1', '--noxla', '--num_intra_threads=2')
     assert [name for name in typed if 'allocator' not in name] == []
     assert '--data_format=NCHW' not in names('--model=keras/ConvNeXtTiny')
+    monkeypatch.setenv('TF_NUM_INTEROP_THREADS', '1')
+    assert '--num_inter_threads=2' not in names('--model=lenet')
 
 
 def test_a_search_without_time_writes_what_no_run_takes(tmp_path: Path) -> None:
@@ -99,6 +104,23 @@ def test_a_run_does_not_take_what_was_proven_or_takes_what_was_not(tmp_path: Pat
     assert '--num_inter_threads=2 --precision=bf16: 1.100 times' in text
     assert ('the defaults are kept' in text) == (not applied)
     assert ('bfloat16 rounds' in text) == applied
+
+
+def test_the_line_that_uses_what_was_found_cannot_be_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(words: list[str], *_: object) -> folder.Done:
+        speed = 20.0 if '--num_inter_threads=2' in words else 10.0
+        return folder.Done({'throughput': {'images_per_second': speed}}, None)
+
+    monkeypatch.setattr(process, 'run', run)
+    words = ('--model=trivial', '--trainable_scopes=a, b', f'--result_dir={tmp_path / "my results"}')
+    assert command.run(AutotuneConfig(benchmark=words, autotune_seconds=60.0), ['autotune', *words]) == 0
+    (use,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith('use '))
+    start, *rest = shlex.split(use.removeprefix('use'))
+    assert (start, tuple(rest[:-1])) == ('run_benchmark.py', words)
+    taken, problems = settings.parse(BenchmarkConfig, rest, 'program')
+    assert (problems, taken.threads.num_inter_threads) == ([], 2)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -172,6 +173,23 @@ def test_ctrl_c_leaves_no_table_or_a_process(tmp_path: Path) -> None:
         os.killpg(process.pid, 0)
 
 
+def test_ctrl_c_does_not_end_a_sweep_that_waits_for_another(tmp_path: Path) -> None:
+    folder = tmp_path / 'sweep'
+    folder.mkdir()
+    with (folder / 'lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        words = program.command('sweep', quick(tmp_path), '--model=trivial', f'--sweep_dir={folder}')
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            _waited((folder / 'sweep.json').exists)
+            time.sleep(1)
+            process.send_signal(signal.SIGINT)
+            # It would wait for a minute.
+            _, error = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert error.endswith('interrupted.\n')
+    assert records(folder) == {}
+
+
 def test_two_sweeps_share_a_folder(tmp_path: Path) -> None:
     (tmp_path / 'sweep.json').write_text(json.dumps({'schema_version': 1, 'cells': [['--model=lenet']]}))
     done = program.run('sweep', '--model=trivial', f'--sweep_dir={tmp_path}')
@@ -183,9 +201,10 @@ def test_two_sweeps_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_wrong_words_of_a_sweep_are_run_or_load_tensorflow() -> None:
-    done = program.run('sweep', '--model=lenet,lenett', '--precision=fp32,bf17', '--repetitions=0')
+    words = ('--model=lenet,lenett', '--precision=fp32,bf17', '--repetitions=0', '--sweepdir=x')
+    done = program.run('sweep', *words)
     assert done.returncode == 2
-    for text in ('--precision=bf17: one of fp32, bf16', '--repetitions=0: 1 or more'):
+    for text in ('--precision=bf17: one of fp32, bf16', '--repetitions=0: 1 or more', 'Did you mean sweep_dir?'):
         assert text in done.stderr
     help_ = program.run('sweep', '--help').stdout
     assert '--ladder' in help_

@@ -97,6 +97,9 @@ def test_a_variable_that_wins_over_a_flag_that_varies_is_not_told(monkeypatch: p
     with pytest.raises(UsageError, match=r'TF_ENABLE_ONEDNN_OPTS is set in the environment.*--mkl'):
         of('--model=lenet', '--mkl=on,off')
     assert of('--model=lenet', '--mkl=on').axes == ()
+    monkeypatch.setenv('TF_NUM_INTRAOP_THREADS', '1')
+    with pytest.raises(UsageError, match=r'TF_NUM_INTRAOP_THREADS is set in the environment.*--num_intra_threads'):
+        of('--model=lenet', '--num_intra_threads=1,2')
 
 
 def test_programs_are_compared_with_others_than_their_like() -> None:
