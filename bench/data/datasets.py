@@ -281,9 +281,9 @@ def _counted(specification: Specification, data_dir: Path) -> Specification:
     if found is None or found.get('dataset_name') != specification.name or not isinstance(found.get('pictures'), dict):
         return specification
     sizes = {
-        subset: count or None
+        subset: count if type(count) is int and count > 0 else None
         for subset, count in found['pictures'].items()
-        if subset in specification.sizes and isinstance(count, int) and count >= 0
+        if subset in specification.sizes
     }
     return dataclasses.replace(
         specification, sizes={**specification.sizes, **sizes}, counted_in=str(data_dir / report.NAME)

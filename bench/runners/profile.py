@@ -39,7 +39,7 @@ def write(trace: Trace, rates: Mapping[str, Rates], run: Json, name: str, screen
     found = assemble(trace, rates, {'title': summary.title(run), 'machine': plots.machine(run)})
     for line in ['', *roofline.lines(found), '']:
         screen.line(line)
-    path = record.write(found, folder, f'{name}.profile')
+    path = record.write(found, folder, f'{name}.profile', 'profile')
     run['profile'] = path.name
     screen.line(f'{"profile":<12}{path}')
     # Hidden until it is whole.

@@ -37,23 +37,24 @@ def conclude(
     """Prints what a record says, writes it, and gives the exit status.
 
     Args:
-      failures: that are to be told besides what the record says.
+      failures: to write what belongs to the record. Where it cannot be written itself, for the same reason, they are
+        not told.
 
     Raises:
       BenchError: the run failed, or the record cannot be written.
     """
     summary.show(written, screen)
     ended = written['ended']
-    failures = [*([ended['reason']] if ended['status'] == 'failed' else []), *failures]
+    failed = [ended['reason']] if ended['status'] == 'failed' else []
     try:
         path = record.write(written, config.output.result_dir, name(config, started))
         screen.line(f'{"record":<12}{path}')
     except BenchError as error:
-        failures.append(str(error))
+        failures = [str(error)]
     if config.output.json:
         print(record.dumps(written), end='')
-    if failures:
-        raise BenchError(' '.join(failures))
+    if failed or failures:
+        raise BenchError(' '.join([*failed, *failures]))
     return 1 if ended['status'] == 'interrupted' or screen.lost_lines else 0
 
 

@@ -64,6 +64,8 @@ def trace(session: tf.Session, fetches: Sequence[Any], stop_requested: Callable[
     Args:
       fetches: what a step computes.
     """
+    if stop_requested():
+        return None
     session.run(fetches)
     options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE, output_partition_graphs=True)
     seen: list[tf.RunMetadata] = []

@@ -35,9 +35,10 @@ def test_a_file_system_without_hard_links_takes_records_and_keeps_each(
 
 
 def test_a_full_disk_leaves_nothing_and_is_told(tmp_path: Path) -> None:
-    statement = "from bench import record; record.write({'long': 'x' * 100_000}, sys.argv[1], 'run')"
+    statement = "from bench import record; record.write({'long': 'x' * 100_000}, sys.argv[1], 'run', 'profile')"
     done = on_a_full_disk(statement, str(tmp_path))
     assert done.stderr == ''
+    assert done.stdout.startswith(f'The profile could not be written to {tmp_path}: ')
     assert 'File too large' in done.stdout
     assert '--result_dir=' in done.stdout
     assert list(tmp_path.iterdir()) == []

@@ -143,6 +143,28 @@ def test_a_shard_that_was_cut_between_records_is_told_where_their_number_is_know
     assert 'hold 10 records' in told and 'says 13' in told and name in told
 
 
+@pytest.mark.parametrize('count', ['many', '13', -13, True, 12.5, None, [13], 0])
+def test_what_is_no_number_of_pictures_in_a_conversions_report_is_taken_for_one(
+    dataset: datasets.Dataset, tmp_path: Path, count: object
+) -> None:
+    report = {'dataset_name': 'folder', 'pictures': {'train': count, 'test': 7}, 'shards': {'train': []}}
+    (tmp_path / 'conversion.json').write_text(json.dumps(report))
+    assert datasets.problems('folder', 'train', tmp_path) == []
+    found = datasets.load('folder', 'train', tmp_path)
+    assert found.num_samples is None
+    assert datasets.damage(found) == []
+
+
+@pytest.mark.parametrize('count', [12, 14, 10**4])
+def test_a_conversions_report_that_counts_otherwise_than_its_shards_is_believed(
+    dataset: datasets.Dataset, tmp_path: Path, count: int
+) -> None:
+    report = {'dataset_name': 'folder', 'pictures': {'train': count}, 'shards': {'train': []}}
+    (tmp_path / 'conversion.json').write_text(json.dumps(report))
+    (told,) = datasets.damage(datasets.load('folder', 'train', tmp_path))
+    assert f'hold 13 records, and {tmp_path / "conversion.json"} says {count}.' in told
+
+
 def test_classes_of_a_folder_are_those_of_its_labels_file(tmp_path: Path) -> None:
     shards(tmp_path, 'train-00000-of-00001')
     (tmp_path / 'labels.txt').write_text('0:daisy\n1:rose: wild\n2:tulip\n')

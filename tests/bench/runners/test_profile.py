@@ -107,7 +107,7 @@ def traced(model: str, **changes: Any) -> tuple[Trace, int]:
     made = step.benchmark_step(config, registry.get(model), None, proto)
     with tf.Session(graph=made.graph, config=proto) as running:
         step.prepare(made, running)
-        stops = iter([False, True])
+        stops = iter([False, False, True])
         seen = trace.trace(running, [made.operation, made.loss], lambda: next(stops))
     assert seen is not None
     assert len(seen.step_seconds) == 1
@@ -173,6 +173,11 @@ def test_operations_of_large_networks_add_up(
         assert of_products(seen) == 2 * counted
     else:
         assert of_products(seen) == 3 * 2 * counted - forward(seen, first)
+
+
+def test_a_run_that_is_over_has_no_more_steps_for_its_profile() -> None:
+    # Without a session, in which any step would fail.
+    assert trace.trace(None, [], lambda: True) is None
 
 
 def test_operations_of_one_layer_in_bfloat16_are_said_to_be_in_it() -> None:

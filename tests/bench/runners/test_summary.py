@@ -1,0 +1,103 @@
+"""What is said of a run when it is over: the lines that are made from its record, and what kept that from its place."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import record
+from bench.config import BenchmarkConfig
+from bench.distribution import DistributionOptions
+from bench.errors import BenchError
+from bench.models import registry
+from bench.options import NetworkOptions, OutputOptions, StepOptions
+from bench.runners import report, summary
+from bench.screen import Screen
+
+START = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+
+
+def config(folder: str = 'results', clones: int = 1, **shared: Any) -> BenchmarkConfig:
+    typed = BenchmarkConfig(
+        network=NetworkOptions(model='lenet', batch_size=8),
+        step=StepOptions(num_clones=clones),
+        distribution=DistributionOptions(**shared),
+        output=OutputOptions(result_dir=folder),
+    )
+    return typed.resolved(registry.get('lenet'), None, 2)
+
+
+def recorded(of: BenchmarkConfig, seconds: list[float], workers: int = 1) -> record.Json:
+    """The record of a run whose steps took so long."""
+    return record.assemble(
+        started=START,
+        ended={'time': START.isoformat(), 'status': 'completed', 'reason': 'num_batches'},
+        command=(),
+        repeat='',
+        config=of,
+        machine={},
+        build=None,
+        environment={},
+        tuning=[],
+        container=None,
+        workers=[record.Worker(rank, 'host', rank, (), seconds, (), 2**30) for rank in range(workers)],
+        images_per_step=of.images_per_step * workers,
+        machine_rates=None,
+        achieved=None,
+        settings=None,
+        warnings=[],
+    )
+
+
+def shown(capsys: pytest.CaptureFixture[str], of: BenchmarkConfig, seconds: list[float]) -> dict[str, str]:
+    """The lines of the summary by their labels."""
+    summary.show(recorded(of, seconds), Screen())
+    return {line[:12].strip(): line[12:] for line in capsys.readouterr().out.splitlines()}
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'told'),
+    [
+        ([0.5], '16.00 images/sec, too few steps for an interval; 1 step, as many as were asked for'),
+        ([0.5, 0.5], '16.00 images/sec, too few steps for an interval; 2 steps, as many as were asked for'),
+        # The interval of their mean reaches below 0.
+        ([0.1, 1.3, 0.1], '16.00 images/sec, too few steps, too different for an interval; 3 steps, as many as'),
+        ([0.5, 0.5, 0.5], '16.00 images/sec, 95 % interval 16.00 to 16.00 (+/- 0.0 %); 3 steps, as many as'),
+    ],
+)
+def test_why_there_is_no_interval_is_not_told(
+    capsys: pytest.CaptureFixture[str], seconds: list[float], told: str
+) -> None:
+    assert shown(capsys, config(), seconds)['throughput'].startswith(told)
+
+
+def test_copies_of_a_network_are_not_told_from_one_of_their_whole_batch(capsys: pytest.CaptureFixture[str]) -> None:
+    replicated = config(variable_update='replicated', num_workers=2)
+    lines = shown(capsys, replicated, [0.5, 0.5])
+    assert lines['run'] == 'lenet, training, 2 replicas of batch 8 of 28x28, NHWC, fp32, synthetic images'
+    # Two batches of 8 in half a second.
+    assert lines['throughput'].startswith('32.00 images/sec')
+    assert lines['threads'] == '2 within an operation, 2 between'
+    assert 'training, 3 clones of batch 8 of' in summary.title(recorded(config(clones=3), [0.5]))
+    assert 'training, 2 workers, batch 8 of' in summary.title(recorded(config(num_workers=2), [0.5], workers=2))
+    assert 'training, batch 8 of' in summary.title(recorded(config(), [0.5]))
+
+
+def test_a_full_disk_is_told_of_once_for_a_profile_and_its_record(tmp_path: Path) -> None:
+    (tmp_path / 'file').touch()
+    of = config(str(tmp_path / 'file' / 'results'))
+    profile = f'The profile could not be written to {of.output.result_dir}: Not a directory.'
+    with pytest.raises(BenchError) as error:
+        report.conclude(recorded(of, [0.5]), of, START, Screen(), [profile])
+    assert str(error.value).startswith(f'The record could not be written to {of.output.result_dir}: Not a directory. ')
+    assert 'profile' not in str(error.value)
+
+
+def test_a_profile_that_could_not_be_written_is_told_of_where_the_record_was(tmp_path: Path) -> None:
+    of = config(str(tmp_path))
+    with pytest.raises(BenchError, match='no room'):
+        report.conclude(recorded(of, [0.5]), of, START, Screen(), ['no room'])
+    assert len(list(tmp_path.glob('lenet_train_*.json'))) == 1
