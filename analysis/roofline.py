@@ -99,7 +99,7 @@ def plot(profile: Profile, path: Path) -> None:
     """
     seconds = totals(profile)['seconds']
     least = _LEAST_SHOWN * seconds
-    shown = [each for each in profile['operations'] if each['operations'] and each['seconds'] > least]
+    shown = [each for each in profile['operations'] if each['operations'] and each['bytes'] and each['seconds'] > least]
     figure, (panel, names) = plt.subplots(1, 2, figsize=(13, 6.2), width_ratios=(2, 1), layout='constrained')
     _draw_roofline(panel, profile, shown)
     _draw_operations(panel, shown, seconds)

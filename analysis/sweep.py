@@ -278,7 +278,8 @@ def ladder_answers(found: Json) -> list[str]:
         others = {name: value for name, value in baseline['values'].items() if name not in (*_LADDER, 'model')}
         where = f' ({labels.name_of(others)})' if others else ''
         isa, ratio = first
-        text_ = f'oneDNN {isa} {verb} {baseline["model"]}{where} {ratio} as fast as TensorFlow without it'
+        what = ' '.join(filter(None, ['oneDNN', isa, verb]))
+        text_ = f'{what} {baseline["model"]}{where} {ratio} as fast as TensorFlow without it'
         sentences.append(', '.join([text_, *(f'{isa} {ratio}' for isa, ratio in rest)]) + '.')
     return sentences
 

@@ -64,5 +64,8 @@ def test_no_line_is_wider_than_a_terminal() -> None:
 
 
 def test_the_plot_is_drawn_for_operations_that_cannot_be_placed_too(tmp_path: Path) -> None:
-    roofline.plot(PROFILE, tmp_path / 'roofline.png')
+    # One element, of a text or a handle, has no size.
+    strange = line('DecodeRaw', 'net', 2, 0, operations=1, bytes=0)
+    profile = {**PROFILE, 'operations': [*PROFILE['operations'], strange]}
+    roofline.plot(profile, tmp_path / 'roofline.png')
     assert (tmp_path / 'roofline.png').read_bytes().startswith(b'\x89PNG')

@@ -163,7 +163,7 @@ def test_warnings_are_lost_or_told_for_every_run() -> None:
 
 
 def rung(isa: str | None, speed: float, precision: str = 'fp32', layout: str = 'NHWC', **changes: Any) -> sweep.Cell:
-    values = {'mkl': 'on' if isa else 'off', **({'onednn_max_isa': isa} if isa else {})}
+    values = {'mkl': 'off' if isa is None else 'on', **({'onednn_max_isa': isa} if isa else {})}
     values |= {'precision': precision, 'data_format': layout}
     return cell(values, [record(speed * each, **changes) for each in (1, 1.1, 0.95)])
 
@@ -186,6 +186,12 @@ def test_the_answer_of_the_ladder_is_another_than_its_rows() -> None:
         'oneDNN with AVX2 infers with lenet 0.80 times [0.80, 0.80] as fast as TensorFlow without it.'
     ]
     assert sweep.ladder_answers(table([rung(None, 10), cell(cells[1].values)], 'mkl')) == []
+    # On ARM's processors, which have no levels.
+    arm = [rung(None, 10), rung('', 20), rung('', 30, precision='bf16')]
+    assert sweep.ladder_answers(table(arm, 'mkl', 'precision', 'data_format')) == [
+        'oneDNN trains lenet 2.00 times [2.00, 2.00] as fast as TensorFlow without it, in bfloat16 3.00 times '
+        '[3.00, 3.00].'
+    ]
 
 
 @pytest.mark.parametrize('axes', [('precision',), ('num_workers',)])
