@@ -20,11 +20,11 @@ from matplotlib import pyplot as plt
 Profile = dict[str, Any]
 
 _ROWS = 10
-# Of the step: what loses less is in no table.
+# Of the step: what loses less is in no table, and what takes less in no plot.
 _LEAST = 0.0005
-# Of the step: what takes less is a point that nobody needs.
-_LEAST_SHOWN = 0.00002
 _NUMBERED = 10
+# Of the plot's width and height: points that are nearer have their numbers side by side.
+_NEAR = 0.03
 _NAME = 41
 _OTHER = 'other'
 _KINDS = {
@@ -98,7 +98,7 @@ def plot(profile: Profile, path: Path) -> None:
     A circle's area is the operation's share of the step. Those that lose most are numbered, and named at the side.
     """
     seconds = totals(profile)['seconds']
-    least = _LEAST_SHOWN * seconds
+    least = _LEAST * seconds
     shown = [each for each in profile['operations'] if each['operations'] and each['bytes'] and each['seconds'] > least]
     figure, (panel, names) = plt.subplots(1, 2, figsize=(13, 6.2), width_ratios=(2, 1), layout='constrained')
     _draw_roofline(panel, profile, shown)
@@ -146,15 +146,32 @@ def _draw_operations(panel: Any, shown: Sequence[Profile], seconds: float) -> No
 def _draw_names(panel: Any, names: Any, shown: Sequence[Profile]) -> None:
     names.axis('off')
     names.set_title('lost most, in milliseconds', loc='left', fontsize=10)
+    for place, numbers in _near_each_other(panel, shown):
+        text = ', '.join(map(str, numbers))
+        style = {'fontsize': 8, 'fontweight': 'bold', 'zorder': 3}
+        panel.annotate(text, place, (5, 0), textcoords='offset points', ha='left', va='center', **style)
     for number, operation in enumerate(shown, 1):
-        place = (_intensity(operation), _gflops(operation))
-        panel.annotate(str(number), place, ha='center', va='center', fontsize=8, fontweight='bold', zorder=3)
         height = 1 - 0.095 * (number - 0.6)
         names.text(0.0, height, f'{number}', fontsize=9, fontweight='bold', va='top')
         names.text(0.17, height, f'{1e3 * operation["lost_seconds"]:.1f}', fontsize=9, va='top', ha='right')
         percent = 100 * operation['roofline_seconds'] / operation['seconds']
         text = f'{operation["computes"]}, {percent:.0f} % of the roofline\n{_shortened(operation["layer"])}'
         names.text(0.21, height, text, fontsize=8, va='top', linespacing=1.3)
+
+
+def _near_each_other(panel: Any, shown: Sequence[Profile]) -> list[tuple[tuple[float, float], list[int]]]:
+    """Where to write numbers, and which: of points so near to each other that theirs would cover each other, all."""
+    to_axes = (panel.transData - panel.transAxes).transform
+    found: list[tuple[tuple[float, float], list[int]]] = []
+    for number, operation in enumerate(shown, 1):
+        place = (_intensity(operation), _gflops(operation))
+        for other, numbers in found:
+            if abs(to_axes(place) - to_axes(other)).max() < _NEAR:
+                numbers.append(number)
+                break
+        else:
+            found.append((place, [number]))
+    return found
 
 
 def _kind(operation: Profile) -> str:

@@ -63,7 +63,7 @@ def _bars(table: Json, path: Path) -> None:
 
 def _panel(panel: Any, rows: Sequence[Json], labels: Sequence[str]) -> None:
     speeds = [row['images_per_second'] for row in rows]
-    # An interval of two runs can be so long that nothing else would be seen: what is beyond is cut off.
+    # An interval of two runs can be so long that nothing else would be seen: what is beyond is cut off, at an arrow.
     most = _LONGEST * max(speed['estimate'] for speed in speeds)
     largest = max(min(most, speed['high'] or speed['estimate']) for speed in speeds)
     for place, (row, speed) in enumerate(zip(rows, speeds, strict=True)):
@@ -73,6 +73,8 @@ def _panel(panel: Any, rows: Sequence[Json], labels: Sequence[str]) -> None:
         if speed['low'] is not None:
             end = min(most, speed['high'])
             panel.plot([speed['low'], end], [place, place], color='black', linewidth=1.2)
+            if speed['high'] > end:
+                panel.plot(end, place, '>', color='black', markersize=4)
         panel.text(end + 0.01 * largest, place, _label(row), va='center', fontsize=8)
     names = [name_of({name: row['values'][name] for name in labels if name in row['values']}) for row in rows]
     panel.set_yticks(range(len(rows)), names, fontsize=8)

@@ -69,3 +69,16 @@ def test_the_plot_is_drawn_for_operations_that_cannot_be_placed_too(tmp_path: Pa
     profile = {**PROFILE, 'operations': [*PROFILE['operations'], strange]}
     roofline.plot(profile, tmp_path / 'roofline.png')
     assert (tmp_path / 'roofline.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_numbers_of_points_that_lie_on_each_other_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(roofline.plt, 'close', lambda figure: None)
+        roofline.plot(PROFILE, tmp_path / 'roofline.png')
+        figure = roofline.plt.gcf()
+    texts = [text.get_text() for text in figure.axes[0].texts]
+    roofline.plt.close(figure)
+    # 62.5 GFLOP/s; 111 and 125.
+    assert texts == ['200 GFLOP/s in fp32', '20.0 GB/s', '1', '2, 3']
