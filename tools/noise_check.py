@@ -39,11 +39,13 @@ def benchmark(words: list[str], *, burn: bool) -> dict[str, Any]:
     """The record of a run.
 
     Raises:
-      subprocess.CalledProcessError: it failed.
+      SystemExit: it failed; with all that it said.
     """
     with tempfile.TemporaryDirectory() as folder, burning() if burn else contextlib.nullcontext():
         command = [sys.executable, str(ROOT / 'run_benchmark.py'), *words, '--json', f'--result_dir={folder}']
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(done.stderr)
     record: dict[str, Any] = json.loads(done.stdout)
     return record
 
