@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib import pyplot
 
 from analysis import roofline
 
@@ -75,10 +76,10 @@ def test_numbers_of_points_that_lie_on_each_other_cannot_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(roofline.plt, 'close', lambda figure: None)
+        patched.setattr(pyplot, 'close', lambda figure: None)
         roofline.plot(PROFILE, tmp_path / 'roofline.png')
-        figure = roofline.plt.gcf()
+        figure = pyplot.gcf()
     texts = [text.get_text() for text in figure.axes[0].texts]
-    roofline.plt.close(figure)
+    pyplot.close(figure)
     # 62.5 GFLOP/s; 111 and 125.
     assert texts == ['200 GFLOP/s in fp32', '20.0 GB/s', '1', '2, 3']
