@@ -42,6 +42,7 @@ def write(trace: Trace, rates: Mapping[str, Rates], run: Json, name: str, screen
     path = record.write(found, folder, f'{name}.profile', 'profile')
     run['profile'] = path.name
     screen.line(f'{"profile":<12}{path}')
+    screen.progress('drawing the plot')
     # Hidden until it is whole.
     drawn, plot = path.with_name(f'.{path.stem}.png'), path.with_suffix('.png')
     try:
