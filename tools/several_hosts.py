@@ -35,7 +35,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PROGRAM = [sys.executable, str(ROOT / 'run_benchmark.py')]
 DEFAULT = ['--model=lenet', '--batch_size=8', '--num_warmup_batches=2', '--num_batches=10']
-LINK, MTU = 'link', 32_000
+LINK, MTU = 'wire', 32_000
 PORT = 2222
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
@@ -93,7 +93,7 @@ class Hosts:
 
     def sent(self, number: int) -> int:
         """Bytes that a host has sent."""
-        words = ['ip', '-n', self.name(number), '-s', '-j', 'link', 'show', LINK]
+        words = ['ip', '-n', self.name(number), '-s', '-j', 'link', 'show', 'dev', LINK]
         ((link,)) = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
         return int(link['stats64']['tx']['bytes'])
 
@@ -113,7 +113,7 @@ class Hosts:
         self._links[bytes([10, 77, 0, number])] = _tun(name)
         _run('ip', *where, 'link', 'set', 'lo', 'up')
         _run('ip', *where, 'addr', 'add', f'{address(number)}/24', 'dev', LINK)
-        _run('ip', *where, 'link', 'set', LINK, 'mtu', str(MTU), 'up')
+        _run('ip', *where, 'link', 'set', 'dev', LINK, 'mtu', str(MTU), 'up')
         _run('tc', *where, 'qdisc', 'add', 'dev', LINK, 'root', *limit)
 
     def _switch(self) -> None:

@@ -139,16 +139,19 @@ class ParameterServers(Strategy):
     @contextlib.contextmanager
     def _watched_session(self, graph: tf.Graph, config: tf.ConfigProto) -> Iterator[tf.Session]:
         """A session that is closed when another process is gone, so that nobody waits in it for ever."""
-        self._config = config
-        with tf.Session(self._server.target, graph=graph, config=_visible(config, self._cluster)) as session:
-            self._session = session
-            with peers.Watch(self._cluster.peers, session.close) as self._watch:
-                try:
-                    yield session
-                except BaseException:
+        self._config, self._knows_loss = config, False
+        session = self._session = tf.Session(self._server.target, graph=graph, config=_visible(config, self._cluster))
+        with graph.as_default(), session.as_default(), peers.Watch(self._cluster.peers, session.close) as self._watch:
+            try:
+                yield session
+            except BaseException:
+                if not self._knows_loss:
                     with contextlib.suppress(*_GONE):
                         session.run(self._goodbye, {self._text: _FAILED}, tf.RunOptions(timeout_in_ms=_SHORT_MS))
-                    raise
+                # To close it, or to delete it, is to wait for processes that may be gone; this one ends too.
+                session._session = None
+                raise
+            session.close()
 
     def initialize(self, session: tf.Session, initializers: Sequence[tf.Operation]) -> None:
         """The leader gives the variables their values, and the others wait for that."""
@@ -301,6 +304,7 @@ class ParameterServers(Strategy):
         """Who is gone, where that is what an error comes of."""
         lost = self._watch.lost or peers.gone(self._cluster.peers)
         if lost:
+            self._knows_loss = True
             return LostError(lost)
         # A failed update closed the session; the step only tells that it is closed.
         return self._update_error or error

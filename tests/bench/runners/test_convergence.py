@@ -11,13 +11,13 @@ from program import run, the_record
 
 # The first 640 pictures of MNIST (LeCun and Cortes, CC BY-SA 3.0), as `convert --dataset_name=mnist` writes them.
 DIGITS = Path(__file__).parents[2] / 'data' / 'mnist'
-# Twenty passes over them.
-UPDATES = 400
+# Sixty passes over them.
+UPDATES = 1200
 
 
 def learned(folder: Path, batches: int, *words: str) -> dict[str, Any]:
     """The record of a run that learns the digits."""
-    lenet = ('--model=lenet', '--batch_size=32', '--optimizer=sgd', '--learning_rate=0.05', '--weight_decay=0')
+    lenet = ('--model=lenet', '--batch_size=32', '--optimizer=adam', '--learning_rate=0.002', '--weight_decay=0')
     data = ('--data_name=mnist', f'--data_dir={DIGITS}', f'--result_dir={folder}')
     done = run(*lenet, *data, '--num_warmup_batches=0', f'--num_batches={batches}', *words)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -39,7 +39,8 @@ def test_asynchronous_servers_reach_the_loss_of_one_worker_on_mnist(tmp_path: Pa
     both = learned(tmp_path / 'both', UPDATES // 2, *servers_words, '--num_workers=2')
     assert [len(worker['losses']) for worker in both['workers']] == [UPDATES // 2] * 2
     assert not both['distribution']['synchronous']
-    # It guesses among ten classes, and then knows nearly all digits.
-    assert min(loss(alone, -0.02), loss(both, -0.02)) > 1.5
+    # The first guesses are bad, and in the end nearly all digits are known.
+    print(f'{loss(alone, -0.02)} {loss(both, -0.02)} {loss(alone, 0.1)} {loss(both, 0.1)}')
+    assert min(loss(alone, -0.01), loss(both, -0.01)) > 3
     assert loss(alone, 0.1) < 0.3
     assert abs(loss(both, 0.1) - loss(alone, 0.1)) < 0.1
