@@ -11,9 +11,11 @@ Monga, Bengio and Jozefowicz, Revisiting distributed synchronous SGD, arXiv:1604
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +24,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from bench.distribution import DistributionOptions
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.machine import quiet
 from bench.record import Json
 from bench.runners import cluster as clusters
@@ -144,14 +146,18 @@ class ParameterServers(Strategy):
         with graph.as_default(), session.as_default(), peers.Watch(self._cluster.peers, session.close) as self._watch:
             try:
                 yield session
-            except BaseException:
+            except BaseException as error:
                 if not self._knows_loss:
                     with contextlib.suppress(*_GONE):
                         session.run(self._goodbye, {self._text: _FAILED}, tf.RunOptions(timeout_in_ms=_SHORT_MS))
-                # To close it, or to delete it, is to wait for processes that may be gone; this one ends too.
-                session._session = None
+                if not isinstance(error, UsageError):
+                    # To close it, and to delete it as Python ends, is to wait for processes that may be gone.
+                    session._session = None
+                    atexit.register(_leave)
                 raise
-            session.close()
+            finally:
+                if session._session is not None:
+                    session.close()
 
     def initialize(self, session: tf.Session, initializers: Sequence[tf.Operation]) -> None:
         """The leader gives the variables their values, and the others wait for that."""
@@ -308,6 +314,14 @@ class ParameterServers(Strategy):
             return LostError(lost)
         # A failed update closed the session; the step only tells that it is closed.
         return self._update_error or error
+
+
+def _leave() -> None:
+    """Ends a process that failed, when all is said."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(1)
 
 
 def serve(options: DistributionOptions, config: tf.ConfigProto, screen: Screen) -> None:

@@ -11,8 +11,8 @@ from program import run, the_record
 
 # The first 640 pictures of MNIST (LeCun and Cortes, CC BY-SA 3.0), as `convert --dataset_name=mnist` writes them.
 DIGITS = Path(__file__).parents[2] / 'data' / 'mnist'
-# Sixty passes over them.
-UPDATES = 1200
+# Thirty passes over them.
+UPDATES = 600
 
 
 def learned(folder: Path, batches: int, *words: str) -> dict[str, Any]:
@@ -39,8 +39,8 @@ def test_asynchronous_servers_reach_the_loss_of_one_worker_on_mnist(tmp_path: Pa
     both = learned(tmp_path / 'both', UPDATES // 2, *servers_words, '--num_workers=2')
     assert [len(worker['losses']) for worker in both['workers']] == [UPDATES // 2] * 2
     assert not both['distribution']['synchronous']
-    # The first guesses are bad, and in the end nearly all digits are known.
-    print(f'{loss(alone, -0.02)} {loss(both, -0.02)} {loss(alone, 0.1)} {loss(both, 0.1)}')
+    # The first guesses are bad: about 18. Of 1200 updates the tenths of a run's losses were 7.08, 2.36, 1.40, 1.03,
+    # 0.82 ... 0.37 of one worker, and 7.07, 2.42, 1.43, 1.06, 0.81 ... 0.38 of two.
     assert min(loss(alone, -0.01), loss(both, -0.01)) > 3
-    assert loss(alone, 0.1) < 0.3
-    assert abs(loss(both, 0.1) - loss(alone, 0.1)) < 0.1
+    assert loss(alone, 0.1) < 1.2
+    assert loss(both, 0.1) == pytest.approx(loss(alone, 0.1), rel=0.2)
