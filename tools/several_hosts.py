@@ -39,10 +39,11 @@ LINK, MTU = 'wire', 32_000
 PORT = 2222
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
-# In the place of ssh, for horovodrun: options, the host, the command.
+# In the place of ssh, for horovodrun: options, each with a value, the host, more options, the command.
 _SSH = """#!/bin/sh
-while [ "${1#-}" != "$1" ]; do case "$1" in -o|-p|-i) shift 2;; *) shift;; esac; done
+while [ "${1#-}" != "$1" ]; do shift 2; done
 host=$1; shift
+while [ "${1#-}" != "$1" ]; do shift 2; done
 exec ip netns exec "PREFIX${host##*.}" unshare --uts sh -c "hostname host${host##*.} && $*"
 """
 
