@@ -29,24 +29,30 @@ def read_lines(path: Path) -> list[Record]:
 
 
 def networks(records: Iterable[Record], path: Path) -> None:
-    """Bars for each network, training and inference in NHWC, fp32 and bf16: the fraction of this machine's matrix
-    product that was reached, with the images/sec beside each bar. Written to `path` as PNG.
+    """Bars for each network, training and inference in NHWC, in each precision that was run: the fraction of this
+    machine's peak that was reached, with the images/sec beside each bar. Written to `path` as PNG.
     """
     shown = [record for record in records if record['config']['network']['data_format'] == 'NHWC' and record['work']]
     multiply_adds = {name_of(record): record['work']['multiply_adds_per_image'] for record in shown}
     names = sorted(multiply_adds, key=lambda name: multiply_adds[name])
-    figure, panels = plt.subplots(1, 2, figsize=(11, 0.55 * len(names) + 1.6), sharey=True, layout='constrained')
+    present = {record['config']['network']['precision'] for record in shown}
+    precisions = [precision for precision in _COLOURS if precision in present]
+    height = (0.1 + 0.22 * len(precisions)) * len(names) + 1.6
+    figure, panels = plt.subplots(1, 2, figsize=(11, height), sharey=True, layout='constrained')
     for panel, forward_only, title in zip(panels, (False, True), ('training', 'inference'), strict=True):
         job = [record for record in shown if record['config']['step']['forward_only'] == forward_only]
-        _bars(panel, job, names)
+        _bars(panel, job, names, precisions)
         panel.set_title(title)
-        panel.set_xlabel('% of what one large matrix product in the same precision reaches')
+        panel.set_xlabel("% of this machine's peak in the same precision")
         panel.set_xlim(0, 118)
         panel.spines[['top', 'right']].set_visible(False)
     panels[0].set_yticks(range(len(names)), names)
-    panels[1].legend(loc='lower right', frameon=False)
+    panels[0].set_ylim(-0.6, len(names) - 0.4)
+    if len(precisions) > 1:
+        panels[1].legend(loc='lower right', frameon=False)
     batch = shown[0]['config']['network']['batch_size']
-    figure.suptitle(f'images/sec, batch {batch}: {machine(shown[0])}', fontsize=11)
+    title = f'images/sec, {" and ".join(precisions)}, batch {batch}: {machine(shown[0])}'
+    figure.suptitle(title, fontsize=11)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -56,15 +62,17 @@ def name_of(record: Record) -> str:
     return str(record['config']['network']['model'])
 
 
-def _bars(panel: Any, records: Sequence[Record], names: Sequence[str]) -> None:
-    for precision, shift in (('fp32', 0.5), ('bf16', -0.5)):
+def _bars(panel: Any, records: Sequence[Record], names: Sequence[str], precisions: Sequence[str]) -> None:
+    for number, precision in enumerate(precisions):
+        shift = (len(precisions) - 1) / 2 - number
         mine = [record for record in records if record['config']['network']['precision'] == precision]
         places = [names.index(name_of(record)) + shift * _BAR for record in mine]
         percents = [100 * record['work']['fraction'] for record in mine]
         panel.barh(places, percents, _BAR, color=_COLOURS[precision], label=precision)
         for place, percent, record in zip(places, percents, mine, strict=True):
             rate = record['throughput']['images_per_second']
-            panel.text(percent + 1, place, f'{rate:,.1f}' if rate < 100 else f'{rate:,.0f}', va='center', fontsize=8)
+            digits = 0 if rate >= 100 else 1 if rate >= 10 else 2
+            panel.text(percent + 1, place, f'{rate:,.{digits}f}', va='center', fontsize=8)
 
 
 def machine(record: Record) -> str:

@@ -102,6 +102,8 @@ def _shared(record: Json) -> list[tuple[str, str]]:
         if exchange['seconds'] is not None:
             fraction = exchange['seconds'] / (exchange['seconds'] + exchange['seconds_without'])
             text += f', for which a step waits {1e3 * exchange["seconds"]:.1f} ms ({100 * fraction:.1f} %)'
+            if exchange['seconds'] <= 0:
+                text += ': steps differ by more than the exchange takes'
         lines.append(('exchange', text))
     scaling = shared['scaling']
     if scaling:
