@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import resource
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,9 @@ from bench.machine import cgroup
 
 # cgroup v1 writes "no limit" as a number near 2**63.
 _NO_LIMIT = 1 << 60
+# How the environment says how many arenas glibc may have, before and since 2.26; and mallopt's number for it, malloc.h.
+ARENAS, ARENAS_TUNABLE = 'MALLOC_ARENA_MAX', 'glibc.malloc.arena_max'
+_M_ARENA_MAX = -8
 
 
 def cgroup_limit(root: Path = Path('/sys/fs/cgroup')) -> int | None:
@@ -29,6 +35,20 @@ def peak_bytes() -> int:
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return int(status.partition('VmHWM:')[2].split()[0]) * 1024
+
+
+def limit_arenas(most: int, environ: Mapping[str, str] = os.environ) -> None:
+    """Has glibc keep this process's memory in so many heaps at the most, unless the environment says how many.
+
+    By itself it has up to eight a processor, for all threads that ever ran. Encoded and decoded pictures of all sizes,
+    which one thread allocates and another frees, leave gaps in each of them, so that the process grows for hours.
+    To be called before there are threads.
+    """
+    if ARENAS in environ or ARENAS_TUNABLE in environ.get('GLIBC_TUNABLES', ''):
+        return
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    if mallopt is not None:  # it is not in every C library
+        mallopt(_M_ARENA_MAX, most)
 
 
 def usable_bytes() -> int:

@@ -62,7 +62,7 @@ class Setting:
     """What came of a setting.
 
     Attributes:
-      setting: the flag's name.
+      setting: the flag's name; malloc_arenas has none.
       value: what counts, as text; None where it is left to TensorFlow or the system.
       status: applied (by this program), kept (as the user's environment has it) or skipped.
       reason: why, as a sentence.
@@ -101,6 +101,7 @@ def plan(options: MachineOptions, threads: ThreadOptions, facts: Facts, environ:
         _numa_node(options, facts),
         _allocator(options, facts, environ, added),
         _huge_pages(options, facts, environ, added),
+        _arenas(options, facts, environ),
     ]
     return Plan(added, _cpus(options, facts), options.numa_node, tuple(settings))
 
@@ -232,6 +233,20 @@ def _huge_pages(options: MachineOptions, facts: Facts, environ: Mapping[str, str
         return Setting('huge_pages', None, 'skipped', 'The C library cannot ask for them: that takes glibc 2.35.')
     added[_TUNABLES] = ':'.join(part for part in (tunables, f'{_HUGE}=1') if part)
     return Setting('huge_pages', 'on', 'applied', f'{_TUNABLES}={added[_TUNABLES]}.')
+
+
+def _arenas(options: MachineOptions, facts: Facts, environ: Mapping[str, str]) -> Setting:
+    """What memory.limit_arenas does when the run begins."""
+    if memory.ARENAS in environ:
+        return _kept('malloc_arenas', memory.ARENAS, environ)
+    if memory.ARENAS_TUNABLE in environ.get(_TUNABLES, ''):
+        return _kept('malloc_arenas', _TUNABLES, environ)
+    if options.allocator != 'system' or libraries.preloaded_allocator(dict(environ)) is not None:
+        return Setting('malloc_arenas', None, 'skipped', 'No effect: memory does not come from the C library.')
+    if facts.glibc is None:
+        return Setting('malloc_arenas', None, 'skipped', 'The C library has none.')
+    reason = 'As many heaps as processors: more of them fill with gaps where pictures of all sizes come and go.'
+    return Setting('malloc_arenas', str(facts.usable_cpus), 'applied', reason)
 
 
 def _kept(flag: str, name: str, environ: Mapping[str, str], value: str | None = None) -> Setting:

@@ -39,8 +39,10 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         return _serve(config)
     network, dataset = report.chosen(config)
     usable = cpu.usable_cpus()
+    usable = place.threads(usable) if place else usable
     limit = _limit_of_a_default_batch(config, place)
-    config = config.resolved(network, dataset, place.threads(usable) if place else usable)
+    config = config.resolved(network, dataset, usable)
+    memory.limit_arenas(usable)
     given, applied = environment.variables(), settings.told(config, words)
     # What synchronous workers have to say is the same.
     silent = place is not None and place.rank != 0 and config.distribution.is_synchronous

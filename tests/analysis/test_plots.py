@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib import pyplot as plt
@@ -25,7 +26,8 @@ def test_each_bar_stands_at_its_network_and_says_its_speed(
     shown = [r for r in records if r['config']['network']['data_format'] == 'NHWC']
     for panel, forward_only in zip(panels, (False, True), strict=True):
         mine = [r for r in shown if r['config']['step']['forward_only'] == forward_only]
-        seen = {(names[round(bar.get_y() + bar.get_height() / 2)], round(bar.get_width(), 6)) for bar in panel.patches}
+        bars: list[Any] = list(panel.patches)
+        seen = {(names[round(bar.get_y() + bar.get_height() / 2)], round(bar.get_width(), 6)) for bar in bars}
         assert seen == {(plots.name_of(r), round(100 * r['work']['fraction'], 6)) for r in mine}
         assert len(panel.texts) == len(mine)
         legend = panel.get_legend()

@@ -63,8 +63,69 @@ def test_without_flags_a_stock_build_gets_threads_and_no_variables() -> None:
         'numa_node': (None, 'skipped'),
         'allocator': ('system', 'skipped'),
         'huge_pages': (None, 'skipped'),
+        'malloc_arenas': ('4', 'applied'),
     }
     assert all(each.reason.endswith('.') for each in found.values())
+
+
+@pytest.mark.parametrize(
+    ('facts', 'environ', 'expected'),
+    [
+        (STOCK, {'MALLOC_ARENA_MAX': '7'}, ('7', 'kept')),
+        (STOCK, {'GLIBC_TUNABLES': 'glibc.malloc.arena_max=7'}, ('glibc.malloc.arena_max=7', 'kept')),
+        (STOCK, {'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=1'}, ('4', 'applied')),
+        (STOCK, {'LD_PRELOAD': '/usr/lib/libtcmalloc.so.4'}, (None, 'skipped')),
+        (dataclasses.replace(STOCK, glibc=None), {}, (None, 'skipped')),
+    ],
+)
+def test_heaps_are_limited_where_they_are_glibcs_and_the_user_says_nothing(
+    facts: tuning.Facts, environ: dict[str, str], expected: tuple[str | None, str]
+) -> None:
+    added, found = planned(facts, environ)
+    assert (found['malloc_arenas'].value, found['malloc_arenas'].status) == expected
+    assert not any('arena' in f'{name}={value}'.lower() for name, value in added.items())
+
+
+HEAPS = """
+import ctypes, os, re, sys, threading
+from bench.machine import memory
+
+memory.limit_arenas(2)
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+barrier = threading.Barrier(9)
+
+def allocate():
+    assert libc.malloc(ctypes.c_size_t(100_000))
+    barrier.wait()
+
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+for thread in threads:
+    thread.start()
+barrier.wait()
+libc.fopen.restype = ctypes.c_void_p
+file = ctypes.c_void_p(libc.fopen(sys.argv[1].encode(), b'w'))
+libc.malloc_info(0, file)
+libc.fclose(file)
+print(len(re.findall('<heap nr', open(sys.argv[1]).read())))
+"""
+
+
+@pytest.mark.skipif(libraries.glibc() is None, reason='no glibc here')
+@pytest.mark.parametrize(('environ', 'least', 'most'), [({}, 1, 2), ({'MALLOC_ARENA_MAX': '5'}, 3, 5)])
+def test_many_threads_share_as_few_heaps_as_the_limit_or_the_user_says(
+    environ: dict[str, str], least: int, most: int, tmp_path: Path
+) -> None:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(('MALLOC', 'GLIBC', 'LD_PRE'))}
+    heaps = subprocess.run(
+        [sys.executable, '-c', HEAPS, str(tmp_path / 'heaps.xml')],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**plain, **environ},
+    ).stdout
+    assert least <= int(heaps) <= most
 
 
 def test_intels_openmp_gets_a_thread_a_core_where_it_is_linked_and_nowhere_else() -> None:
@@ -319,7 +380,9 @@ def test_processors_and_memory_are_bound_as_the_kernel_sees_it() -> None:
     done, _ = run({'cpu_affinity': str(one)}, show)
     assert f'Cpus_allowed_list:\t{one}\n' in done.stdout
     if 0 in numa.nodes():
-        done, _ = run({'numa_node': 0}, 'print(tuning.settings(config.machine, config.threads)[-3].reason)')
+        settings = 'tuning.settings(config.machine, config.threads)'
+        show = f'print(*(each.reason for each in {settings} if each.setting == "numa_node"))'
+        done, _ = run({'numa_node': 0}, show)
         assert ('and memory to the node' in done.stdout) != ('could not be bound' in done.stdout)
 
 
