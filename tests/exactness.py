@@ -29,9 +29,10 @@ _DATA = Path(__file__).parent / 'data'
 PUBLISHED: dict[str, Any] = json.loads(gzip.decompress((_DATA / 'networks.json.gz').read_bytes()))
 NUMBERS = np.load(_DATA / 'networks.npz')
 LEARNING_RATE = 0.01  # slim's default
-_MANY_PARAMETERS = 3e8  # of which gradients in float64 for two images do not fit in 20 GB
+_MANY_PARAMETERS = 3e8  # whose gradients in float64, with all that they need, do not fit in 24 GB
 
 Values = dict[str, np.ndarray]
+_NOT_MEASURED: tuple[float | None, float | None] = (None, None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +52,10 @@ class Exactness:
       nchw: NCHW logits against NHWC logits.
       nchw_true: NCHW logits.
       step: of a weight after a step of gradient descent, NCHW against NHWC, as a part of the norm of that weight.
-      step_true: the same of NHWC.
+      step_true: the same of NHWC; None for the largest network, whose gradient in float64 does not fit in memory.
+      step_smooth: NCHW against NHWC, with smooth activations in both.
       gradient: NCHW against NHWC.
-      gradient_true: of NHWC.
+      gradient_true: of NHWC; None for the largest network.
       gradient_smooth: NCHW against NHWC, with smooth activations in both.
       bf16: NHWC logits in bfloat16 against float32.
       bf16_rounding: NHWC logits in float32 of weights and images that were rounded to bfloat16, against unrounded.
@@ -69,9 +71,10 @@ class Exactness:
     nchw: float | None
     nchw_true: float | None
     step: float | None
-    step_true: float
+    step_true: float | None
+    step_smooth: float | None
     gradient: float | None
-    gradient_true: float
+    gradient_true: float | None
     gradient_smooth: float | None
     bf16: float | None
     bf16_rounding: float
@@ -80,6 +83,7 @@ class Exactness:
 def measure(name: str) -> Exactness:
     """Computes everything that Exactness tells of a network."""
     network, can = registry.get(name), capabilities.detect()
+    assert network.parameters is not None
     with tf.Graph().as_default(), tf.Session() as session:
         feeds = _images(network)
         images = tf.placeholder(tf.float32, feeds.shape)
@@ -97,17 +101,24 @@ def measure(name: str) -> Exactness:
             training['NCHW'] = _build(network, images, 'NCHW', is_training=True)
         moments = {key: tf.stack([tf.reduce_mean(x), tf.math.reduce_std(x)]) for key, x in nhwc.end_points.items()}
         # Not in one run: an end point that is wanted is not fused with the operation after it.
-        logits, end_points = session.run(nhwc.logits, feed), session.run(moments, feed)
+        logits = session.run(nhwc.logits, feed)
         _load(session, _recorded_statistics(name))
-        of_recorded = session.run(nhwc.logits, feed)
+        of_recorded, end_points = session.run(nhwc.logits, feed), session.run(moments, feed)
         _load(session, values)
         true = session.run(exact.build(network, images, is_training=False).end_points['logits'], feed)
         other = session.run(nchw.logits, feed) if can.onednn else None
         losses = [_loss(output.logits, output.aux_logits) for output in training.values()]
-        layers = exact.build(network, images, is_training=True)
-        steps = _gradients(session, [*losses, _loss(layers.end_points['logits'], layers.aux_logits)], feed)
-        smooth = [_smooth_loss(network, images, layout) for layout in training]
-        steps['gradient_smooth'] = _gradients(session, smooth, feed)['gradient_true'] if can.onednn else None
+        gradients = [_gradient(session, loss, feed) for loss in losses]
+        of_true = of_nchw = of_smooth = _NOT_MEASURED
+        if network.parameters < _MANY_PARAMETERS:
+            layers = exact.build(network, images, is_training=True)
+            true_loss = _loss(layers.end_points['logits'], layers.aux_logits)
+            of_true = _apart(session, gradients[0], _gradient(session, true_loss, feed))
+        if can.onednn:
+            of_nchw = _apart(session, *gradients)
+            del gradients
+            smooth = [_smooth_loss(network, images, layout) for layout in training]
+            of_smooth = _apart(session, *(_gradient(session, loss, feed) for loss in smooth))
         rounded = {key: _rounded(value) if _is_rounded(key) else value for key, value in values.items()}
         _load(session, rounded)
         of_rounded = session.run(nhwc.logits, {images: _rounded(feeds)})
@@ -124,18 +135,21 @@ def measure(name: str) -> Exactness:
         nhwc_true=_difference(true, logits),
         nchw=None if other is None else _difference(logits, other),
         nchw_true=None if other is None else _difference(true, other),
-        **steps,
+        step=of_nchw[0],
+        step_true=of_true[0],
+        step_smooth=of_smooth[0],
+        gradient=of_nchw[1],
+        gradient_true=of_true[1],
+        gradient_smooth=of_smooth[1],
         bf16=None if bf16 is None else _difference(logits, bf16),
         bf16_rounding=_difference(logits, of_rounded),
     )
 
 
 def _images(network: registry.Network) -> np.ndarray:
-    """[N, H, W, C] between -1 and 1, always the same; N is 2 but for the largest network."""
-    assert network.parameters is not None
+    """[2, H, W, C] between -1 and 1, always the same."""
     shape = (2, network.image_size, network.image_size, network.channels)
-    images = np.random.RandomState(2016).uniform(-1, 1, shape).astype(np.float32)
-    return images[:1] if network.parameters > _MANY_PARAMETERS else images
+    return np.random.RandomState(2016).uniform(-1, 1, shape).astype(np.float32)
 
 
 def _build(network: registry.Network, images: Any, layout: str, **options: Any) -> Output:
@@ -175,18 +189,17 @@ def _load(session: Any, values: Values) -> None:
     session.run([v.initializer for v in variables], {v.initializer.inputs[1]: values[v.op.name] for v in variables})
 
 
-def _gradients(session: Any, losses: list[Any], feed: dict[Any, np.ndarray]) -> dict[str, Any]:
-    """The first loss's gradient against the last one's (fields `_true`), and against that of one between, if any."""
-    trained = tf.trainable_variables()
-    seen = [session.run(tf.gradients(loss, trained), feed) for loss in losses]
-    norms = [float(np.linalg.norm(weight)) for weight in session.run(trained)]
-    true = [float(np.linalg.norm(gradient)) for gradient in seen[-1]]
-    found: dict[str, Any] = {'step': None, 'gradient': None}
-    for suffix, other in (('_true', seen[-1]), *((('', seen[1]),) if len(seen) == 3 else ())):
-        apart = [float(np.linalg.norm(one - two)) for one, two in zip(seen[0], other, strict=True)]
-        found[f'step{suffix}'] = LEARNING_RATE * max(a / norm for a, norm in zip(apart, norms, strict=True))
-        found[f'gradient{suffix}'] = float(np.linalg.norm(apart) / np.linalg.norm(true))
-    return found
+def _gradient(session: Any, loss: Any, feed: dict[Any, np.ndarray]) -> list[np.ndarray]:
+    return session.run(tf.gradients(loss, tf.trainable_variables()), feed)
+
+
+def _apart(session: Any, one: list[np.ndarray], other: list[np.ndarray]) -> tuple[float, float]:
+    """How far two gradients are from each other: in a weight after a step of each, and as a whole."""
+    apart = [float(np.linalg.norm(a - b)) for a, b in zip(one, other, strict=True)]
+    whole = float(np.linalg.norm([float(np.linalg.norm(gradient)) for gradient in other]))
+    norms = [float(np.linalg.norm(weight)) for weight in session.run(tf.trainable_variables())]
+    step = LEARNING_RATE * max(a / norm for a, norm in zip(apart, norms, strict=True))
+    return step, float(np.linalg.norm(apart)) / whole
 
 
 def _loss(logits: Any, aux_logits: Any) -> Any:

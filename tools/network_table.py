@@ -35,6 +35,7 @@ _COLUMNS = {
     'nchw': 'logits NCHW, NHWC',
     'nchw_true': 'logits NCHW, float64',
     'step': 'weights after a step, NCHW, NHWC',
+    'step_smooth': 'weights after a step, NCHW, NHWC, smooth',
     'gradient': 'gradient NCHW, NHWC',
     'gradient_true': 'gradient NHWC, float64',
     'gradient_smooth': 'gradient NCHW, NHWC, smooth',
@@ -44,8 +45,8 @@ _COLUMNS = {
 _TEXT = """# How exactly each network is the published one
 
 Made by `tools/network_table.py` from networks_exactness.jsonl. Each number is the largest relative error of the first
-named to the second, on two random images (vgg_416: one), with random weights that the published numbers were recorded
-with; 0 to 1e-6 is float32's rounding of one operation.
+named to the second, on two random images, with random weights that the published numbers were recorded with;
+0 to 1e-6 is float32's rounding of one operation.
 
 - variables: how many, and whether names and shapes are the published ones (where there are published ones: 38
   networks) and the same in both layouts.
@@ -55,11 +56,12 @@ with; 0 to 1e-6 is float32's rounding of one operation.
   float64 by other kernels.
 - end points: mean and standard deviation of each, in its standard deviations.
 - weights after a step: of gradient descent at slim's learning rate 0.01 on both layouts' own gradients: the norm of the
-  difference as a part of the weight's norm, of the variable where it is largest.
+  difference as a part of the weight's norm, of the variable where it is largest. `smooth` as below.
 - gradient: the norm of the difference of whole gradients as a part of the gradient's norm. It is larger than that of
   logits: where rounding puts a unit on the other side of its ReLU's edge, whole paths enter or leave the gradient, and
   batch norm of two images divides by small deviations. The column beside it says what that is without any change of
-  layout: NHWC in float32 against float64. `smooth` is with activations that have no edge (softplus for ReLU).
+  layout: NHWC in float32 against float64 (which does not fit in memory for vgg_416). `smooth` is with activations
+  that have no edge (softplus for ReLU): there both layouts learn the same.
 - bf16: float32 variables, computed with TensorFlow's mixed precision of bfloat16. The column beside it says what that
   rounding alone does, as float32 computes it from weights and images that were rounded to bfloat16 once. Random weights
   magnify rounding from layer to layer, and batch norm, which divides by small deviations, most.
@@ -117,7 +119,9 @@ def _write(rows: dict[str, dict[str, Any]]) -> None:
 def _number(row: dict[str, Any], column: str) -> str:
     if column not in row:
         return 'not measured yet'
-    return 'none published' if row[column] is None else f'{row[column]:.1e}'
+    if row[column] is None:
+        return 'none published' if column in ('published', 'end_points') else 'not measured'
+    return f'{row[column]:.1e}'
 
 
 if __name__ == '__main__':

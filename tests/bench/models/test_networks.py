@@ -161,14 +161,21 @@ def test_both_layouts_give_the_same_logits(name: str) -> None:
 @_networks
 def test_a_step_of_gradient_descent_leaves_the_same_weights_in_both_layouts(name: str) -> None:
     seen = _measured(name)
-    assert seen.step is not None and seen.step < max(1e-3, 3 * seen.step_true)
+    # Where rounding moves no unit over an edge, most have 1e-8.
+    assert seen.step_smooth is not None and seen.step_smooth < 1e-3
+    # Four times: both layouts round, each in its own way, and it is the largest of hundreds of variables.
+    assert seen.step is not None and seen.step < max(1e-3, 4 * (seen.step_true or 0))
 
 
 @_needs_nchw
 @_networks
 def test_both_layouts_have_the_same_gradient(name: str) -> None:
     seen = _measured(name)
-    assert seen.gradient is not None and seen.gradient < max(1e-2, 3 * seen.gradient_true)
+    assert seen.gradient is not None
+    if seen.gradient_true is None:  # the largest network: what rounding does there is not known
+        assert seen.gradient < 0.1
+        return
+    assert seen.gradient < max(1e-2, 3 * seen.gradient_true)
     # Rounding puts a few units on the other side of their ReLU's edge, which takes whole paths out of the gradient:
     # 3e-2 of it in many networks, 0.27 in inception_v4.
     assert seen.gradient_true < 0.5
