@@ -243,15 +243,14 @@ def _inference_step(
         tf.set_random_seed(config.data.tf_random_seed)
         placeholder = tf.placeholder(tf.float32, _images_shape(config, network), 'images')
         output = _build(config, network, placeholder, is_training=False)
+        if not inference.can_be_frozen():
+            return _unfrozen_step(config, network, dataset, checkpoint, strategy)
         count = multiply_adds.count([output.logits])
-        restored: set[str] = set()
-        if checkpoint is not None:
-            averages = config.step.moving_average_decay is not None
-            restored = checkpoints.restore(checkpoint, config.checkpoint, averages=averages)
+        begin = _weights(config, checkpoint)
         with tf.Session(config=session_config) as session:
             with checkpoints.reading(checkpoint):
-                session.run(tf.global_variables_initializer())
-            session.run(_like_trained(config.data.tf_random_seed, restored))
+                session.run(begin[0])
+            session.run(begin[1])
             name = output.logits.op.name
             frozen = inference.fold_batch_norms(inference.freeze(session, name), name)
     with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
@@ -266,6 +265,38 @@ def _inference_step(
             initializers=(tf.local_variables_initializer(), *input_initializers),
             multiply_adds=count,
         )
+
+
+def _unfrozen_step(
+    config: BenchmarkConfig,
+    network: Network,
+    dataset: Dataset | None,
+    checkpoint: Checkpoint | None,
+    strategy: Strategy,
+) -> Step:
+    """Inference by a network that is too large to be frozen."""
+    with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
+        tf.set_random_seed(config.data.tf_random_seed)
+        images, labels, input_initializers = _input(config, network, dataset, strategy)
+        output = _build(config, network, images, is_training=False)
+        loss = losses.losses(Output(output.logits, (), {}), labels, label_smoothing=0.0)
+        return Step(
+            graph=graph,
+            operation=loss.classification.op,
+            loss=loss.classification,
+            initializers=(*_weights(config, checkpoint), tf.local_variables_initializer(), *input_initializers),
+            multiply_adds=multiply_adds.count([output.logits]),
+            checkpoint=checkpoint,
+        )
+
+
+def _weights(config: BenchmarkConfig, checkpoint: Checkpoint | None) -> tuple[tf.Operation, tf.Operation]:
+    """What gives the current graph's variables the values that inference begins with, to be run in this order."""
+    restored: set[str] = set()
+    if checkpoint is not None:
+        averages = config.step.moving_average_decay is not None
+        restored = checkpoints.restore(checkpoint, config.checkpoint, averages=averages)
+    return tf.global_variables_initializer(), _like_trained(config.data.tf_random_seed, restored)
 
 
 def _like_trained(seed: int, restored: set[str]) -> tf.Operation:

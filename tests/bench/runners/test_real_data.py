@@ -120,13 +120,10 @@ def test_looking_for_bad_records_leaves_the_run_the_threads_that_it_asks_for(sha
         'assert main(sys.argv[1:]) == 0\n'
         "print(len(list(pathlib.Path('/proc/self/task').iterdir())))\n"
     )
-    words = (*INPUT, f'--data_dir={shards}', '--data_name=folder', '--num_intra_threads=5', '--num_inter_threads=3')
-    seen = []
-    for more in ((), ('--skip_bad_records=1',)):
-        done = python(code, *words, *more, f'--result_dir={tmp_path}')
-        assert done.returncode == 0, done.stderr
-        seen.append(int(done.stdout.splitlines()[-1]))
-    assert seen[0] == seen[1] > 5 + 3
+    words = (*INPUT, f'--data_dir={shards}', '--data_name=folder', '--skip_bad_records=1', f'--result_dir={tmp_path}')
+    done = python(code, *words, '--num_intra_threads=40', '--num_inter_threads=30')
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.splitlines()[-1]) >= 40 + 30
 
 
 def test_a_read_only_folder_described_by_a_json_file_is_read_and_left_as_it_was(damaged: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from bench.options import StepOptions
 from bench.runners import inference
 from bench.runners import session as sessions
 from bench.runners import step as steps
-from bench.training import learning_rates, losses
+from bench.training import checkpoint_files, learning_rates, losses
 
 X = np.random.RandomState(1).uniform(-1, 1, (6, 5)).astype(np.float32)
 LABELS = np.array([0, 1, 2, 3, 1, 0])
@@ -246,6 +247,29 @@ def test_freezing_and_folding_change_no_prediction(model: str, data_format: str)
         with tf.Session(config=session_config()) as session:
             found = session.run(logits)
     assert np.abs(found - wanted).max() / wanted.std() < 1e-3
+
+
+def test_a_network_too_large_to_be_frozen_predicts_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As vgg_416 is, whose weights are more than the 2 GiB that a graph can hold."""
+    settings = config(model='mobilenet_v1_025', batch_size=2, image_size=64, forward_only=True)
+    network = registry.get('mobilenet_v1_025')
+    with tf.Graph().as_default(), tf.Session(config=session_config()) as session:
+        build(network, tf.zeros([2, 64, 64, 3]), num_classes=settings.network.num_classes)
+        session.run(tf.global_variables_initializer())
+        path = tf.train.Saver().save(session, str(tmp_path / 'model'))
+    losses_seen, counts = [], []
+    for most in (2**31, 1000):
+        monkeypatch.setattr(inference, '_MOST_BYTES', most)
+        with checkpoint_files.opened(path) as checkpoint:
+            step = steps.benchmark_step(settings, network, None, session_config(), checkpoint)
+            assert ('FusedBatchNormV3' in {node.type for node in step.graph.get_operations()}) == (most == 1000)
+            with tf.Session(graph=step.graph, config=session_config()) as session:
+                call = steps.prepare(step, session)
+                losses_seen.append([call() for _ in range(2)])
+        counts.append(step.multiply_adds)
+    assert losses_seen[0] == pytest.approx(losses_seen[1], rel=1e-4)
+    assert losses_seen[1][0] == losses_seen[1][1], 'inference changes no weight'
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize('data_format', ['NHWC', 'NCHW'])
