@@ -57,13 +57,14 @@ def test_the_mask_is_not_rounded_to_the_activations_type(dtype: Any) -> None:
     assert dropped == pytest.approx(0.003, abs=0.0006)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('model', 'steps', 'cells', 'operations'),
     [
         # 18 cells and 2 reductions; two of a cell's ten operations do nothing, and are not dropped.
         ('nasnet_cifar', 937_500, 20, 8),
         # 12 cells and the stem's 2; PNASNet's reductions are cells like the others.
-        pytest.param('pnasnet_large', 250_000, 14, 9, marks=pytest.mark.slow),
+        ('pnasnet_large', 250_000, 14, 9),
     ],
 )
 def test_the_probability_to_drop_grows_from_cell_to_cell(

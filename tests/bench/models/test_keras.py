@@ -45,7 +45,7 @@ _FAMILIES = {
     'VGG16': 64,
     'Xception': 96,
 }
-_QUICK = ('MobileNetV2', 'RegNetX002')
+_QUICK = ('MobileNetV2',)
 _CAN = capabilities.detect()
 _NAMES = [network.name.removeprefix('keras/') for network in registry.matching('keras/*')]
 

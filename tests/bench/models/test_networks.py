@@ -28,7 +28,6 @@ _QUICK = (
     'mobilenet_v1_025',
     'mobilenet_v2_035',
     'mobilenet_v3_small',
-    'resnet_v1_50',
     'trivial',
 )
 _ALL = [

@@ -63,6 +63,7 @@ def test_input_alone_is_timed_and_computes_nothing(shards: Path, tmp_path: Path)
     assert record['workers'][0]['losses'] == [None, None]
 
 
+@pytest.mark.slow
 def test_xla_computes_the_same_first_loss(tmp_path: Path) -> None:
     losses = []
     for xla in ('--noxla', '--xla'):
