@@ -19,6 +19,8 @@ SCHEMA_VERSION = 1
 
 # What --ladder varies.
 _LADDER = ('mkl', 'onednn_max_isa', 'precision', 'data_format')
+# Flags that slow the large products down, too, so that a cell's own peak is not the machine's.
+_LIMITING = ('mkl', 'onednn_max_isa', 'num_intra_threads')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +53,15 @@ def table(cells: Sequence[Cell], axes: Sequence[str], facts: Mapping[str, Any]) 
 
     Returns:
       `cells` holds a row each: `images_per_second` and `times_baseline` (estimate, low, high, confidence; low and high
-      are None where there are too few runs), `fraction_of_peak`, `per_core` (speed per core beside the fewest workers,
-      where the number of workers varies) and the speed in each round; None is what could not be had.
+      are None where there are too few runs), `fraction_of_peak` (of what large products reach with its settings),
+      `fraction_of_best_peak` (of the highest such peak of all cells in the same precision), `per_core` (speed per core
+      beside the fewest workers, where the number of workers varies) and the speed in each round; None is what could not
+      be had.
     """
     rows = [_row(number, cell, cells) for number, cell in enumerate(cells)]
+    best = _best_peaks(cells)
+    for row, cell in zip(rows, cells, strict=True):
+        row['fraction_of_best_peak'] = _of_best_peak(cell, best)
     if 'num_workers' in axes:
         for row, cell in zip(rows, cells, strict=True):
             row['per_core'] = _per_core(cell, cells)
@@ -84,6 +91,27 @@ def _row(number: int, cell: Cell, cells: Sequence[Cell]) -> Json:
         'rounds': {str(round_ + 1): speed for round_, speed in sorted(speeds.items())},
         'failures': {str(round_ + 1): reason for round_, reason in sorted(cell.failures.items())},
     }
+
+
+def _peaks(cell: Cell) -> dict[str, float]:
+    """What large products reached beside its runs, by precision: GFLOP/s."""
+    found: dict[str, list[float]] = {}
+    for record in cell.records.values():
+        if record['work']:
+            found.setdefault(record['config']['network']['precision'], []).append(record['work']['peak_gflops'])
+    return {precision: statistics.geometric_mean(peaks) for precision, peaks in found.items()}
+
+
+def _best_peaks(cells: Sequence[Cell]) -> dict[str, float]:
+    """The highest of all cells."""
+    every = [pair for cell in cells for pair in _peaks(cell).items()]
+    return {precision: max(peak for other, peak in every if other == precision) for precision, _ in every}
+
+
+def _of_best_peak(cell: Cell, best: Mapping[str, float]) -> float | None:
+    works = [(record['work'], record['config']['network']['precision']) for record in cell.records.values()]
+    fractions = [work['gflops'] / best[precision] for work, precision in works if work]
+    return statistics.geometric_mean(fractions) if fractions else None
 
 
 def _job(cell: Cell) -> Json:
@@ -178,6 +206,7 @@ def text(found: Json) -> list[str]:
     """The table's lines: one a cell, and a second one below it where some of its runs failed."""
     axes, rows = found['axes'], found['cells']
     head = [*axes, 'images/sec', '95 % interval', 'x baseline', '95 % interval', '% of peak']
+    head += ['% of best'] if _limited(axes) else []
     head += ['per core'] if 'num_workers' in axes else []
     lines = [_columns(row, axes) for row in rows]
     widths = [max(len(line[column]) for line in [head, *lines] if column < len(line)) for column in range(len(head))]
@@ -191,6 +220,11 @@ def text(found: Json) -> list[str]:
     return out
 
 
+def _limited(axes: Sequence[str]) -> bool:
+    """Whether some cells' own peaks are lower than the machine's."""
+    return bool(set(axes) & set(_LIMITING))
+
+
 def _columns(row: Json, axes: Sequence[str]) -> list[str]:
     values = [row['values'].get(axis) or '-' for axis in axes]
     speed, ratio = row['images_per_second'], row['times_baseline']
@@ -202,9 +236,14 @@ def _columns(row: Json, axes: Sequence[str]) -> list[str]:
         _interval(speed, number),
         'baseline' if row['is_baseline'] else f'{ratio["estimate"]:.3f}' if ratio else '-',
         _interval(ratio, '{:.3f}'.format) if ratio else '',
-        f'{100 * row["fraction_of_peak"]:.0f}' if row['fraction_of_peak'] is not None else '-',
+        _percent(row['fraction_of_peak']),
+        *([_percent(row['fraction_of_best_peak'])] if _limited(axes) else []),
         *([f'{row["per_core"]:.3f}'] if row.get('per_core') is not None else []),
     ]
+
+
+def _percent(fraction: float | None) -> str:
+    return '-' if fraction is None else f'{100 * fraction:.0f}'
 
 
 def _aligned(parts: Sequence[str], widths: Sequence[int], left: int) -> str:
@@ -245,8 +284,10 @@ def legend(found: Json) -> list[str]:
         '',
         f'images/sec  {how}',
         'x baseline  how many times as fast as the baseline, from the pairs within the rounds',
-        '% of peak   of what the fastest large product reaches with the same settings',
+        "% of peak   of what the fastest large product reaches with the cell's own settings",
     ]
+    if _limited(found['axes']):
+        lines.append('% of best   of the highest such peak of all cells in the same precision')
     if 'num_workers' in found['axes']:
         lines.append('per core    speed per core, as a part of that with the fewest workers')
     if found['fixed']:

@@ -30,11 +30,20 @@ _WORST_SECONDS = 1.0
 _BUSIEST = 3
 _QUANTILES = (('low', 0.1), ('median', 0.5), ('high', 0.9))
 
+# Of the warnings.
+CODES = frozenset(
+    {
+        'other_load', 'stolen', 'preempted', 'quota', 'thermal', 'frequency', 'page_faults', 'swapping',
+        'memory_pressure',
+    }
+)  # fmt: skip
+
 # What takes this share of the time changes the result by more than the interval that a measurement aims at.
 _SHARE = 0.01
 # Of a processor. Operations wait for their slowest thread, so that others' tenth of one processor is a tenth for all at
-# the worst; the system's own work between the steps of a quiet machine stays below it.
-_OTHERS = 0.1
+# the worst; the system's own work between the steps of a quiet machine stays below it. That work grows with the number
+# of processors, up to half of one here: a program that keeps one busy is told of on every machine.
+_OTHERS, _MOST_OTHERS = 0.1, 0.5
 # Processor seconds that others must have used: ten times the unit in which they are counted.
 _OTHERS_SECONDS = 0.1
 # Processor seconds that must have been stolen, or stopped: five times that unit.
@@ -201,7 +210,7 @@ def warnings(noise: Json | None, threads: int) -> list[Json]:
 def _of_processors(noise: Json) -> Iterator[tuple[str, str]]:
     seconds, processors = noise['seconds'], noise['processors']
     others = noise['other_processors'] or 0.0
-    if others >= max(_OTHERS, _SHARE * processors) and others * seconds >= _OTHERS_SECONDS:
+    if others >= max(_OTHERS, min(_SHARE * processors, _MOST_OTHERS)) and others * seconds >= _OTHERS_SECONDS:
         who = [f'{each["name"]} (process {each["pid"]}) {each["processors"]:.2f}' for each in noise['busiest']]
         where = ' of the whole host' if noise['whole_host'] else ''
         yield (

@@ -70,7 +70,7 @@ def _machine(record: Json) -> str:
     work, rates = record['work'], record['machine_rates']
     return (
         f'{work["gflops"]:.1f} GFLOP/s, {100 * work["fraction"]:.0f} % of the {work["peak_gflops"]:.0f} that large '
-        f'products in {rates["precision"]} reach here; memory {rates["memory_gb_per_second"]:.1f} GB/s'
+        f'products in {rates["precision"]} reach with these settings; memory {rates["memory_gb_per_second"]:.1f} GB/s'
     )
 
 

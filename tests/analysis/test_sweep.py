@@ -23,13 +23,13 @@ def record(speed: float, *, fraction: float | None = 0.5, workers: int = 1, **ch
     """What a table reads of a run's record."""
     return {
         'config': {
-            'network': {'model': changes.pop('model', 'lenet')},
+            'network': {'model': changes.pop('model', 'lenet'), 'precision': changes.pop('precision', 'fp32')},
             'step': {'forward_only': changes.pop('forward_only', False)},
             'data': {'input_only': False},
             'threads': {'num_intra_threads': changes.pop('threads', 2)},
         },
         'throughput': {'images_per_second': speed, 'low': 0.9 * speed, 'high': 1.1 * speed, 'confidence': 0.95},
-        'work': None if fraction is None else {'fraction': fraction},
+        'work': None if fraction is None else {'fraction': fraction, 'gflops': speed, 'peak_gflops': speed / fraction},
         'workers': [{'cpus': changes.get('cpus')} for _ in range(workers)],
         'machine': {'cpu': {'name': 'Some CPU', 'usable_cpus': 2}},
         'build': {'tensorflow': '2.18.1'},
@@ -160,6 +160,25 @@ def test_warnings_are_lost_or_told_for_every_run() -> None:
     assert found['warnings'][0] == {**noisy, 'runs': 2, 'cells': ['a']}
     assert found['warnings'][1]['code'] == 'other_machine'
     assert 'warning: in 2 runs (a): Close other programs.' in sweep.legend(found)
+
+
+def test_a_rung_that_slows_the_large_product_too_looks_as_fast_as_the_machine() -> None:
+    cells = [
+        cell({'mkl': 'off'}, [record(40.0, fraction=0.4), record(44.0, fraction=0.4)]),
+        # A network at 80 % of a product that this instruction set slows down to a fifth.
+        cell({'mkl': 'on', 'onednn_max_isa': 'SSE41'}, [record(16.0, fraction=0.8)]),
+        cell({'mkl': 'on', 'onednn_max_isa': 'AVX512_CORE_BF16'}, [record(200.0, precision='bf16')]),
+        cell({'mkl': 'on', 'onednn_max_isa': 'AVX'}, [record(1.0, fraction=None)]),
+    ]
+    found = table(cells, 'mkl', 'onednn_max_isa')
+    best = math.sqrt(100 * 110)
+    fractions = [row['fraction_of_best_peak'] for row in found['cells']]
+    assert fractions[3] is None
+    assert fractions[:3] == pytest.approx([0.4, 16 / best, 0.5])
+    lines = sweep.text(found)
+    assert lines[0].endswith('% of peak  % of best')
+    assert [line.split()[-2:] for line in lines[1:]] == [['40', '40'], ['80', '15'], ['50', '50'], ['-', '-']]
+    assert any(line.startswith('% of best   of the highest such peak') for line in sweep.legend(found))
 
 
 def rung(isa: str | None, speed: float, precision: str = 'fp32', layout: str = 'NHWC', **changes: Any) -> sweep.Cell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import subprocess
 import sys
 import time
@@ -112,6 +113,8 @@ def test_a_quiet_machine_and_one_that_tells_nothing_give_no_warning() -> None:
         ({'other_processors': 0.66}, 'other_load'),
         ({'other_processors': 0.101}, 'other_load'),
         ({'other_processors': 0.8, 'processors': 64}, 'other_load'),
+        ({'other_processors': 0.95, 'processors': 128}, 'other_load'),
+        ({'other_processors': 0.95, 'processors': 256}, 'other_load'),
         ({'stolen_seconds': 0.41}, 'stolen'),
         ({'quota_seconds': 0.21, 'quota_periods': 9}, 'quota'),
         ({'thermal_throttles': 1}, 'thermal'),
@@ -123,13 +126,15 @@ def test_a_quiet_machine_and_one_that_tells_nothing_give_no_warning() -> None:
 )
 def test_each_disturbance_beyond_its_limit_is_told_alone(changes: dict[str, Any], code: str) -> None:
     assert codes({**QUIET, **changes}) == [code]
+    assert code in noise.CODES
 
 
 @pytest.mark.parametrize(
     'changes',
     [
         {'other_processors': 0.09},
-        {'other_processors': 0.5, 'processors': 64},
+        {'other_processors': 0.3, 'processors': 32},
+        {'other_processors': 0.49, 'processors': 256},
         {'stolen_seconds': 0.39},
         {'quota_seconds': 0.19, 'quota_periods': 9},
         {'megahertz': {'low': 3150.0, 'median': 3300.0, 'high': 3300.0}},
@@ -147,8 +152,21 @@ def test_what_is_below_its_limit_is_no_alarm(changes: dict[str, Any]) -> None:
 
 def test_threads_that_are_too_many_are_told_of_and_no_others() -> None:
     assert codes({**QUIET, 'preemptions': 80000}, threads=3) == ['preempted']
+    assert 'preempted' in noise.CODES
     assert codes({**QUIET, 'preemptions': 79000}, threads=3) == []
     assert codes({**QUIET, 'preemptions': 800000}, threads=2) == []
+
+
+def test_a_warning_of_something_else_is_counted_as_a_false_alarm() -> None:
+    as_it_should_be = runpy.run_path(str(ROOT / 'tools' / 'noise_check.py'))['as_it_should_be']
+
+    def record(*told: str) -> dict[str, Any]:
+        return {'warnings': [{'code': code, 'text': ''} for code in told]}
+
+    assert as_it_should_be(record('not_warm'), burn=False)
+    assert not as_it_should_be(record('not_warm', 'preempted'), burn=False)
+    assert as_it_should_be(record('not_warm', 'other_load'), burn=True)
+    assert not as_it_should_be(record('stolen'), burn=True)
 
 
 def test_a_warning_names_who_and_says_when_it_is_the_whole_host() -> None:
