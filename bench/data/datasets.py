@@ -205,7 +205,9 @@ def _shard_problems(specification: Specification, subset: str, data_dir: Path, p
     wanted = [f'{head}{index:05d}-of-{count}{tail}' for index in range(int(count))] if count else shards
     missing = sorted(set(wanted) - set(shards))
     surplus = sorted(set(shards) - set(wanted))
-    empty = [name for name in shards if _size(data_dir / name) == 0]
+    # `convert --skip_bad_records` writes such shards where it left out all pictures of one.
+    written = (report.read(data_dir) or {}).get('bytes', {})
+    empty = [name for name in shards if _size(data_dir / name) == 0 and written.get(name) != 0]
     gone = [name for name in shards if not (data_dir / name).exists()]
     unreadable = [name for name in shards if name not in gone and not os.access(data_dir / name, os.R_OK)]
     found = []

@@ -8,6 +8,7 @@ exactly between two records cannot be told from a shorter one: only the number o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +21,8 @@ FRAME = 16
 _REACH = 1 << 18
 _FURTHEST = 1 << 26
 _GROWTH = 8
+
+_ZEROS = re.compile(rb'\0{4,}')
 
 _POLYNOMIAL = 0x82F63B78
 
@@ -125,10 +128,9 @@ def _record_near_end(file: BinaryIO, size: int) -> int | None:
 def _first_header(data: bytes) -> int | None:
     """Where the first header in the data is."""
     # Lengths under 4 GiB have four zeros in their upper half; the checksum makes a chance hit 2^-32 of those.
-    place = data.find(bytes(4))
-    while place >= 0:
-        begin = place - 4
-        if begin >= 0 and record_length(data[begin : begin + HEADER]):
-            return begin
-        place = data.find(bytes(4), place + 1)
+    for zeros in _ZEROS.finditer(data):
+        # Further within them, the lower half would be zeros too. A damaged file may have millions of them.
+        for place in range(max(4, zeros.start()), min(zeros.start() + 4, zeros.end() - 3)):
+            if record_length(data[place - 4 : place - 4 + HEADER]):
+                return place - 4
     return None

@@ -17,7 +17,9 @@ functions of the seed and of the picture's place in the stream, so threads canno
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -89,13 +91,14 @@ def batches(
     work = _Work(
         dataset, batch_size, image_size, channels, data_format, preprocessing, is_training, seed, cache, worker, workers
     )
-    elements = _records(dataset, worker, workers, seed, is_training=is_training)
-    if cache == 'decoded':
-        elements = elements.map(work.decode, num_parallel_calls=2 * num_threads)
-    if cache is not None:
-        elements = elements.cache()
-    if is_training:
-        elements = elements.shuffle(_SHUFFLED, seed=seed + 1)
+    with _graph_seed(seed):
+        elements = _records(dataset, worker, workers, seed, is_training=is_training)
+        if cache == 'decoded':
+            elements = elements.map(work.decode, num_parallel_calls=2 * num_threads)
+        if cache is not None:
+            elements = elements.cache()
+        if is_training:
+            elements = elements.shuffle(_SHUFFLED, seed=seed + 1)
     if repeat:
         elements = elements.repeat()
     # More calls than a batch has pictures let the next batch begin before the last picture of this one is ready. No
@@ -211,6 +214,21 @@ def position(iterator: Any) -> Any:
     cache all that is in it.
     """
     return tf.data.experimental.make_saveable_from_iterator(iterator)
+
+
+@contextlib.contextmanager
+def _graph_seed(seed: int) -> Iterator[None]:
+    """Makes the order one of this seed alone.
+
+    The graph's own is another in each worker. Mixed into the order of the shards, it would give them other records to
+    share, of which some would then go to several workers and some to none.
+    """
+    graph = tf.get_default_graph()
+    graph.seed, earlier = seed, graph.seed
+    try:
+        yield
+    finally:
+        graph.seed = earlier
 
 
 def _records(dataset: Dataset, worker: int, workers: int, seed: int, *, is_training: bool) -> Any:

@@ -94,7 +94,8 @@ def find(dataset: Dataset, most: int, screen: Screen, *, decode_pictures: bool) 
     stopped = threading.Event()
     found: list[BadRecord] = []
     progress = Progress('checking records', 'MB', 1e-6, screen)
-    progress.start(0, sum(shard.stat().st_size for shard in dataset.shards))
+    # One that is gone since the start is told by the search.
+    progress.start(0, sum(shard.stat().st_size for shard in dataset.shards if shard.exists()))
     with contextlib.ExitStack() as stack:
         decode = stack.enter_context(_decoder(dataset, threads)) if decode_pictures else None
         pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(threads))

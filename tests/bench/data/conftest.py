@@ -86,9 +86,12 @@ def read() -> Callable[..., list[tuple[Any, Any]]]:
             'num_threads': 2,
             'repeat': count is not None,
         }
+        # As where it trains: another one in each worker.
+        graph_seed = 100 + options.get('worker', 0)
         if isinstance(options.get('preprocessing'), str):
             options['preprocessing'] = Preprocessing(options['preprocessing'])
         with tf.Graph().as_default(), tf.Session() as session:
+            tf.set_random_seed(graph_seed)
             batches = pipeline.batches(dataset, **{**defaults, **options})
             iterator = tf.data.make_initializable_iterator(batches)
             session.run(iterator.initializer)

@@ -61,6 +61,24 @@ def test_the_end_of_a_large_file_is_judged_without_reading_it_all(tmp_path: Path
     assert frames.tail_problem(path) is None
 
 
+def test_a_file_that_ends_in_zeros_is_not_searched_byte_for_byte(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one has whose space was given, and whose content never came."""
+    looked_at: list[bytes] = []
+
+    def counted(header: bytes) -> int | None:
+        looked_at.append(header)
+        return length_of(header)
+
+    length_of = frames.record_length
+    monkeypatch.setattr(frames, 'record_length', counted)
+    monkeypatch.setattr(frames, '_REACH', 1024)
+    whole.write_bytes(b'\x01' * 5 + whole.read_bytes() + bytes(500_000))
+    assert frames.tail_problem(whole) is None
+    assert len(looked_at) < 200
+
+
 @pytest.mark.parametrize('content', [b'label,file\n0,daisy.jpg\n' * 30, b'\x1f\x8b' + bytes(range(200)), b'short'])
 def test_a_file_of_another_kind_is_left_to_the_reader_who_tells_what_it_is(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / 'other'

@@ -129,6 +129,14 @@ def test_a_label_outside_the_classes_never_trains(
     assert f'{shard}, record 5 at byte {offset}: its label is {label}, and the labels of folder are 0 to 12' in text
 
 
+def test_a_shard_that_disappears_is_named(dataset: Dataset, read: Read) -> None:
+    shard = dataset.shards[1]
+    broken = tf.errors.NotFoundError(None, None, f'{shard}; No such file or directory')
+    shard.unlink()
+    text = str(trouble.explained(broken, dataset, Screen()))
+    assert text.startswith(f'{shard} cannot be read: ') and 'No such file' in text
+
+
 def test_a_record_that_is_no_example_is_named(dataset: Dataset, read: Read, records: SimpleNamespace) -> None:
     shard = dataset.shards[0]
     shard.write_bytes(shard.read_bytes() + records.frame(b'\xff\xff no example'))

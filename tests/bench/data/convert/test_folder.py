@@ -216,6 +216,23 @@ def test_fewer_pictures_than_shards_leave_no_empty_shard(source: Path, tmp_path:
     assert datasets.problems('folder', 'validation', tmp_path / 'out') == []
 
 
+def test_shards_without_a_picture_that_could_be_converted_are_read_as_such(
+    source: Path, tmp_path: Path, convert: Convert, read: Callable[..., list[tuple[Any, Any]]]
+) -> None:
+    (source / 'tulip' / 'text.png').write_text('not a picture')
+    out = tmp_path / 'out'
+    convert('folder', source, out, num_shards=100, validation_fraction=0.0, skip_bad_records=1)
+    (empty,) = (path for path in out.glob('*-of-*') if path.stat().st_size == 0)
+    assert datasets.problems('folder', 'train', out) == []
+    dataset = datasets.load('folder', 'train', out)
+    assert datasets.damage(dataset) == []
+    assert len(read(dataset, is_training=True, repeat=False)) == len(dataset.shards) - 1 == 27
+    other = next(path for path in out.glob('*-of-*') if path != empty)
+    other.write_bytes(b'')
+    (problem,) = datasets.problems('folder', 'train', out)
+    assert other.name in problem and empty.name not in problem
+
+
 def test_all_broken_pictures_are_named_and_nothing_is_left(source: Path, tmp_path: Path, convert: Convert) -> None:
     cut = (IMAGES / 'great_dane.jpg').read_bytes()[:9000]
     (source / 'daisy' / 'cut.jpg').write_bytes(cut)
