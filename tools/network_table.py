@@ -4,7 +4,8 @@
 
 Networks that match a pattern are measured (default: all), those with the least work first, each in a process of its
 own, which gives its memory back. What networks_exactness.jsonl has in full already is not measured again: delete its
-lines to have that done. The tests hold the same numbers to their limits: tests/bench/models/test_networks.py.
+lines to have that done. Exit status: 1 where a pattern matches nothing or a measurement failed.
+The tests hold the same numbers to their limits: tests/bench/models/test_networks.py.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ _COLUMNS = {
     'bf16': 'logits bf16, float32',
     'bf16_rounding': 'logits of rounded weights, unrounded',
 }
+_LIMITS = {'published': 1e-3, 'end_points': 1e-3, 'nchw': 1e-3, 'step': 1e-3, 'step_smooth': 1e-3, 'bf16': 5e-2}
 _TEXT = """# How exactly each network is the published one
 
 Made by `tools/network_table.py` from networks_exactness.jsonl. Each number is the largest relative error of the first
@@ -51,9 +53,9 @@ named to the second, on two random images, with random weights that the publishe
 - variables: how many, and whether names and shapes are the published ones (where there are published ones: 38
   networks) and the same in both layouts.
 - logits: the largest difference of a logit, in standard deviations of the logits. `published` are the recorded numbers
-  of slim's own code, which 30 networks have, with the recorded moving statistics for the six deepest, which magnify the
-  rounding of statistics most, and with those computed here for the others; `float64` is the same graph computed in
-  float64 by other kernels.
+  of slim's own code, which 30 networks have, with the recorded moving statistics for the seven that
+  magnify the rounding of statistics most, and with those computed here for the others; `float64` is the same graph
+  computed in float64 by other kernels.
 - end points: mean and standard deviation of each, in its standard deviations.
 - weights after a step: of gradient descent at slim's learning rate 0.01 on both layouts' own gradients: the norm of the
   difference as a part of the weight's norm, of the variable where it is largest. `smooth` as below.
@@ -69,8 +71,14 @@ named to the second, on two random images, with random weights that the publishe
 """
 
 
-def main(patterns: list[str]) -> None:
+def main(patterns: list[str]) -> int:
     """Measures what is missing and writes the table."""
+    names = [network.name for network in _networks()]
+    unknown = [pattern for pattern in patterns if not fnmatch.filter(names, pattern)]
+    if unknown:
+        print(f'No network matches {", ".join(unknown)}. There are: {", ".join(names)}.', file=sys.stderr)
+        return 1
+    status = 0
     for network in _networks():
         complete = set(_COLUMNS) <= set(_rows().get(network.name, {}))
         if complete or not any(fnmatch.fnmatchcase(network.name, pattern) for pattern in patterns):
@@ -85,10 +93,12 @@ def main(patterns: list[str]) -> None:
         )
         if process.returncode:
             print(f'{network.name} ended with {process.returncode}', file=sys.stderr)
+            status = 1
             continue
         with _ROWS.open('a') as file:
             file.write(process.stdout.splitlines()[-1] + '\n')
     _write(_rows())
+    return status
 
 
 def _networks() -> list[registry.Network]:
@@ -108,12 +118,24 @@ def _write(rows: dict[str, dict[str, Any]]) -> None:
     for name, row in sorted(rows.items()):
         variables = f'{row["variables"]} {"equal" if row["variables_equal"] else "DIFFERENT"}'
         lines.append(f'| {name} | {variables} | {" | ".join(_number(row, key) for key in _COLUMNS)} |')
+    lines += ['', *_limits(rows)]
     missing = sorted({network.name for network in _networks()} - set(rows))
     if missing:
         lines += ['', f'Not measured yet: {", ".join(missing)}.']
     temporary = _TABLE.with_suffix('.tmp')
     temporary.write_text(_TEXT + '\n'.join(lines) + '\n')
     temporary.replace(_TABLE)
+
+
+def _limits(rows: dict[str, dict[str, Any]]) -> list[str]:
+    """How many networks are within the limits that this project has set itself, for each column that has one."""
+    lines = []
+    for column, limit in _LIMITS.items():
+        seen = {name: row[column] for name, row in sorted(rows.items()) if row.get(column) is not None}
+        beyond = [f'{name} {value:.1e}' for name, value in seen.items() if value > limit]
+        rest = f'; not {", ".join(beyond)}' if beyond else ''
+        lines.append(f'- {_COLUMNS[column]}: {len(seen) - len(beyond)} of {len(seen)} within {limit:g}{rest}.')
+    return lines
 
 
 def _number(row: dict[str, Any], column: str) -> str:
@@ -125,4 +147,4 @@ def _number(row: dict[str, Any], column: str) -> str:
 
 
 if __name__ == '__main__':
-    main(sys.argv[1:] or ['*'])
+    sys.exit(main(sys.argv[1:] or ['*']))

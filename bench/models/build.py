@@ -34,7 +34,7 @@ def build(network: Network, images: Tensor, **options: Any) -> Output:
 
     Raises:
       UsageError: the images are too small for it, or in a layout that it has not.
-      BenchError: it is a user's own, and its function fails or gives no logits.
+      BenchError: a user's own fails or gives no logits, or clones would not share its variables.
     """
     layers = Layers(**options)
     problems = network.size_problems(min(layers.map_size(images))) + network.data_format_problems(layers.data_format)
@@ -59,7 +59,14 @@ def _build_own(network: Network, layers: Layers, images: Tensor) -> Tensor:
             raise BenchError(
                 f'{network.name} gives {seen}; logits of the shape {wanted} in float32 are expected: [N, num_classes].'
             )
-    _count_as_the_networks({variable.ref() for variable in before})
+    known = {variable.ref() for variable in before}
+    unshared = [variable.op.name for variable in tf.global_variables() if variable.ref() not in known]
+    if unshared and tf.get_variable_scope().reuse:
+        raise BenchError(
+            f'{network.name}: --num_clones makes a copy of {unshared[0]} for each clone, which would train apart. Make '
+            'it with tf.get_variable or a layer of `net`, or leave out --num_clones.'
+        )
+    _count_as_the_networks(known)
     return logits
 
 

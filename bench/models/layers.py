@@ -63,11 +63,13 @@ class Layers:
         weight_decay: float = 0.00004,
         batch_norm_decay: float | None = None,
         dropout_keep_prob: float | None = None,
+        frozen: bool = False,
     ) -> None:
         """
         Args:
           batch_norm_decay: instead of the family's own.
           dropout_keep_prob: instead of the network's own.
+          frozen: whether the weights will be made constants before anything is computed.
         """
         self.data_format = data_format
         self.is_training = is_training
@@ -77,6 +79,7 @@ class Layers:
         self.aux_logits: list[Tensor] = []
         self._batch_norm_decay = batch_norm_decay
         self._dropout_keep_prob = dropout_keep_prob
+        self._frozen = frozen
         self._style = Style()
 
     # Layouts
@@ -229,7 +232,7 @@ class Layers:
         them as they are then (MklConvFwdPrimitive in its mkl_conv_ops.cc), which oneDNN has only its reference code
         for, a hundred times as slow.
         """
-        moved = self.data_format == 'NCHW' and (self.channels(x) == 1 or (self.is_training and x.shape[0] == 1))
+        moved = self.data_format == 'NCHW' and (self.channels(x) == 1 or (x.shape[0] == 1 and not self._frozen))
         data_format = 'NHWC' if moved else self.data_format
         x = tf.transpose(x, [0, 2, 3, 1]) if moved else x
         x = tf.nn.conv2d(x, weights, strides=stride, padding=padding, data_format=data_format)

@@ -11,6 +11,11 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
+from bench.errors import BenchError
+
+# Products of matrices, and the attribute that says whether the first one is transposed.
+_PRODUCTS = {'MatMul': 'transpose_a', 'BatchMatMul': 'adj_x', 'BatchMatMulV2': 'adj_x', 'BatchMatMulV3': 'adj_x'}
+
 
 def count(outputs: Sequence[Any]) -> int:
     """Multiply-adds of one image's forward pass.
@@ -19,7 +24,7 @@ def count(outputs: Sequence[Any]) -> int:
       outputs: the tensors computed, logits and auxiliary logits [N, num_classes]; only what leads to them counts.
 
     Raises:
-      ValueError: an operation's shapes are not all known.
+      BenchError: an operation's shapes are not all known, as a user's own network may have them.
     """
     total = sum(_of_operation(operation) for operation in _leading_to(outputs))
     return total // _shape(outputs[0])[0]
@@ -44,14 +49,21 @@ def _of_operation(operation: tf.Operation) -> int:
     if operation.type == 'DepthwiseConv2dNative':
         height, width, _, _ = _shape(operation.inputs[1])
         return math.prod(_shape(operation.outputs[0])) * height * width
-    if operation.type == 'MatMul':
-        rows, columns = _shape(operation.inputs[0])
-        return math.prod(_shape(operation.outputs[0])) * (rows if operation.get_attr('transpose_a') else columns)
+    if operation.type == 'Conv2DBackpropInput':  # a transposed convolution
+        height, width, outputs, _ = _shape(operation.inputs[1])
+        return math.prod(_shape(operation.inputs[2])) * height * width * outputs
+    if operation.type in _PRODUCTS:
+        rows, columns = _shape(operation.inputs[0])[-2:]
+        summed = rows if operation.get_attr(_PRODUCTS[operation.type]) else columns
+        return math.prod(_shape(operation.outputs[0])) * summed
     return 0
 
 
 def _shape(tensor: Any) -> list[int]:
     if not tensor.shape.is_fully_defined():
-        raise ValueError(f'the shape of {tensor.name} is not known, so its multiply-adds cannot be counted')
+        raise BenchError(
+            f'The shape of {tensor.name} is not known, so that its multiply-adds cannot be counted. Give it one: sizes '
+            'as Python numbers instead of tensors, or set_shape().'
+        )
     shape: list[int] = tensor.shape.as_list()
     return shape

@@ -43,7 +43,7 @@ def _reshape_constants(graph_def: tf.GraphDef) -> None:
     for node in graph_def.node:
         if node.op != 'Reshape':
             continue
-        source, shape = (nodes.get(name) for name in node.input)
+        source, shape = (nodes.get(name) for name in node.input[:2])
         if source is None or shape is None or source.op != 'Const' or shape.op != 'Const':
             continue
         sizes = [int(size) for size in tf.make_ndarray(shape.attr['value'].tensor)]
@@ -72,17 +72,16 @@ def fold_batch_norms(graph_def: tf.GraphDef, output: str) -> tf.GraphDef:
         if node.op != 'FusedBatchNormV3':
             continue
         before = nodes.get(node.input[0])
-        biases = None
+        biases = ''
         if before is not None and before.op == 'BiasAdd' and readers[before.name] == 1:
-            biases, before = nodes[before.input[1]], nodes.get(before.input[0])
+            biases, before = before.input[1], nodes.get(before.input[0])
         if before is None or before.op not in _OUTPUT_AXES or readers[before.name] > 1:
             continue
-        weights = nodes[before.input[1]]
-        constants = [nodes[name] for name in node.input[1:]]
-        changed = (weights, constants[1])
-        read = (weights, *constants, *([biases] if biases is not None else []))
-        if all(constant.op == 'Const' for constant in read) and all(readers[each.name] == 1 for each in changed):
-            _fold(node, before, weights, biases, constants)
+        # Another output than an operation's first is no node's name.
+        read = [nodes.get(name) for name in (before.input[1], *node.input[1:5], *([biases] if biases else []))]
+        found = [constant for constant in read if constant is not None and constant.op == 'Const']
+        if len(found) == len(read) and all(readers[each.name] == 1 for each in (found[0], found[2])):
+            _fold(node, before, found[0], found[5] if biases else None, found[1:5])
     return tf.graph_util.extract_sub_graph(graph_def, [output])
 
 

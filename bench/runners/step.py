@@ -242,7 +242,7 @@ def _inference_step(
     with tf.Graph().as_default(), tf.device('/cpu:0'):
         tf.set_random_seed(config.data.tf_random_seed)
         placeholder = tf.placeholder(tf.float32, _images_shape(config, network), 'images')
-        output = _build(config, network, placeholder, is_training=False)
+        output = _build(config, network, placeholder, is_training=False, frozen=True)
         if not inference.can_be_frozen():
             return _unfrozen_step(config, network, dataset, checkpoint, strategy)
         count = multiply_adds.count([output.logits])
@@ -327,12 +327,15 @@ def _input_step(config: BenchmarkConfig, network: Network, dataset: Dataset | No
         )
 
 
-def _build(config: BenchmarkConfig, network: Network, images: Tensor, *, is_training: bool) -> Output:
+def _build(
+    config: BenchmarkConfig, network: Network, images: Tensor, *, is_training: bool, frozen: bool = False
+) -> Output:
     return build(
         network,
         images,
         data_format=config.network.data_format,
         is_training=is_training,
+        frozen=frozen,
         num_classes=config.network.num_classes,
         weight_decay=config.step.weight_decay,
     )

@@ -102,26 +102,28 @@ def test_a_single_image_is_convolved_otherwise_in_nchw(images: int, stride: int,
 # Which takes a hundred times as long, so that vgg_16 made no step in 90 seconds.
 @pytest.mark.skipif(not _CAN.onednn, reason='NCHW needs oneDNN')
 @pytest.mark.parametrize('layout', ['NHWC', 'NCHW'])
-def test_a_single_image_is_trained_on_by_onednns_reference_code(layout: str) -> None:
+@pytest.mark.parametrize('job', ['training', 'inference'])
+def test_a_single_image_is_computed_by_onednns_reference_code(layout: str, job: str) -> None:
     code = """
 import os, sys
 os.environ['ONEDNN_VERBOSE'] = '1'
 import tensorflow.compat.v1 as tf
 from bench.models.layers import Layers
 with tf.Graph().as_default(), tf.Session() as session:
-    net = Layers(data_format=sys.argv[1], is_training=True)
+    net = Layers(data_format=sys.argv[1], is_training=sys.argv[2] == 'training')
     images = tf.random.uniform([1, 16, 16, 32] if sys.argv[1] == 'NHWC' else [1, 32, 16, 16])
     x = net.conv(images, 32, 3, 'a', stride=2)
     x = net.separable(net.depthwise(x, 3, 'b'), 64, 3, 'c')
     loss = tf.reduce_sum(net.conv(x, 32, 1, 'd') ** 2)
     session.run(tf.global_variables_initializer())
-    session.run(tf.gradients(loss, tf.trainable_variables()))
+    session.run(tf.gradients(loss, tf.trainable_variables()) if net.is_training else loss)
 """
-    done = python(code, layout)
+    done = python(code, layout, job)
     assert done.returncode == 0, done.stderr
     lines = [line.split(',') for line in done.stdout.splitlines() if ',exec,' in line and ',convolution,' in line]
     implementations = [fields[fields.index('convolution') + 1] for fields in lines]
-    assert len(implementations) >= 10, 'four convolutions and two depthwise ones, and their gradients'
+    # Four convolutions and two depthwise ones; in training their gradients, too.
+    assert len(implementations) >= (10 if job == 'training' else 4)
     assert [name for name in implementations if name.startswith('ref')] == []
 
 

@@ -140,7 +140,7 @@ def _decays(variable: str) -> bool:
 @pytest.mark.parametrize('name', [name for name in _ALL if f'{getattr(name, "values", (name,))[0]}:logits' in NUMBERS])
 def test_logits_and_end_points_are_the_published_ones(name: str) -> None:
     seen = _measured(name)
-    assert seen.published is not None and seen.published < max(1e-3, 3 * seen.nhwc_true)
+    assert seen.published is not None and seen.published < 1e-3
     assert seen.end_points is not None and seen.end_points < 1e-3
 
 
@@ -192,8 +192,9 @@ def test_both_layouts_have_the_same_gradient_where_no_rounding_moves_a_unit_over
 @_networks
 def test_bfloat16_moves_logits_no_further_than_rounding_explains(name: str) -> None:
     seen = _measured(name)
-    # Four times: activations are rounded too, not only weights and images.
-    assert seen.bf16 is not None and seen.bf16 < max(5e-2, 4 * seen.bf16_rounding)
+    # Four times: activations are rounded too, not only weights and images. Logits that have nothing to do with each
+    # other are 4 to 5 apart.
+    assert seen.bf16 is not None and seen.bf16 < min(2.0, max(5e-2, 4 * seen.bf16_rounding))
 
 
 @_networks

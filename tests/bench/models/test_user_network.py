@@ -234,3 +234,27 @@ def test_a_network_that_fails_leaves_a_record_and_no_traceback(tmp_path: Path) -
     assert 'Traceback' not in done.stderr
     (path,) = (tmp_path / 'results').iterdir()
     assert json.loads(path.read_text())['ended']['status'] == 'failed'
+
+
+def test_clones_share_what_an_own_network_makes_or_it_is_refused(tmp_path: Path) -> None:
+    made = "net.dense(net.flatten(images), 10, 'logits', activation=None) * "
+    file = tmp_path / 'own.py'
+    file.write_text(
+        'import tensorflow.compat.v1 as tf\n'
+        + IMPORT
+        + "@register('shared', image_size=8)\ndef shared(net, images):\n"
+        + f"    return {made}tf.get_variable('a', [])\n"
+        + "@register('own', image_size=8)\ndef own(net, images):\n"
+        + f"    return {made}tf.Variable(1.0, name='b')\n"
+    )
+    for name in ('shared', 'own'):
+        network = registry.get(f'{file}:{name}')
+        with tf.Graph().as_default():
+            build(network, tf.zeros([2, 8, 8, 3]), num_classes=10)
+            with tf.variable_scope(tf.get_variable_scope(), reuse=True):
+                if name == 'shared':
+                    build(network, tf.zeros([2, 8, 8, 3]), num_classes=10)
+                    assert len(tf.global_variables()) == 3
+                else:
+                    with pytest.raises(BenchError, match=r'copy of b_1 for each clone.*--num_clones'):
+                        build(network, tf.zeros([2, 8, 8, 3]), num_classes=10)

@@ -315,6 +315,24 @@ def test_what_something_else_reads_is_not_changed_by_folding() -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
+def test_what_is_not_a_nodes_first_output_is_left_unfolded() -> None:
+    """Weights that are the second part of a split, as a user's own network may have them, and a Reshape that waits."""
+    with tf.Graph().as_default() as graph, tf.Session() as session:
+        x = tf.placeholder(tf.float32, [1, 3, 3, 2], 'images')
+        _, weights = tf.split(tf.ones([1, 1, 2, 4]), 2, axis=3)
+        ones = tf.constant([3.0, 3.0])
+        y, _, _ = tf.nn.fused_batch_norm(tf.nn.conv2d(x, weights, 1, 'SAME'), ones, ones, ones, ones, is_training=False)
+        with tf.control_dependencies([y]):
+            z = tf.reshape(tf.constant([1.0, 2.0]), [1, 1, 1, 2])
+        tf.add(y, z, name='output')
+        wanted = session.run('output:0', {x: np.ones((1, 3, 3, 2), np.float32)})
+        folded = inference.fold_batch_norms(inference.freeze(session, 'output'), 'output')
+        assert 'FusedBatchNormV3' in {node.op for node in graph.as_graph_def().node}
+    with tf.Graph().as_default(), tf.Session() as session:
+        found = session.run(inference.attach(folded, 'images', tf.ones([1, 3, 3, 2]), 'output'))
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
 def test_fully_connected_weights_are_frozen_as_matrices_and_give_the_same() -> None:
     network = registry.get('alexnet_v2')
     images = np.random.RandomState(3).uniform(-1, 1, (2, 224, 224, 3)).astype(np.float32)

@@ -73,6 +73,7 @@ def test_the_published_training_loop_is_followed(case: str, operations: str) -> 
     elif not plain:
         # Another order of the same sums is enough: every 15th norm is off by 2 % to 8 % after six steps.
         assert losses.max() < 0.05
+        assert errors[0].max() < 0.15
     else:
         assert losses.max() < 1e-5
         assert errors[0].max() < 1e-4
