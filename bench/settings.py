@@ -2,7 +2,7 @@
 
     {"schema_version": 1, "program": {...}, "written": "2026-...",
      "flags": {"num_inter_threads": "2"},           as they are typed; {} where the defaults are the fastest
-     "for": {"model": "vgg_16", "job": "training", ...},
+     "for": {"model": "vgg_16", "job": "training", ...},   without what the flags set
      "machine": {...}, "machine_fingerprint": "...",  which other machines refuse
      "measured": {...}}                             how they were found, and what they bring
 
@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from bench import flags, record
 from bench.errors import UsageError
-from bench.machine import cpu, environment
+from bench.machine import cpu, environment, tuning
 from bench.options import SettingsOptions
 
 SCHEMA_VERSION = 1
@@ -100,7 +100,9 @@ def read(path: str, *, of_this_machine: bool = True) -> Json:
 
 
 def told(config: Any, words: Sequence[str]) -> Json | None:
-    """For the record: the file, and which of its flags were applied; None where none was named.
+    """For the record: the file, and what came of its flags; None where none was named.
+
+    A flag is typed where the command line decides it, kept where the user's environment does, or else applied.
 
     Args:
       config: of the run.
@@ -112,11 +114,12 @@ def told(config: Any, words: Sequence[str]) -> Json | None:
     # The machine was looked at when the words were parsed; by now flags may have bound this process to a part of it.
     found = read(path, of_this_machine=False)
     typed, _ = flags.several(type(config), words)
+    statuses = {**dict.fromkeys(tuning.kept(), 'kept'), **dict.fromkeys(typed, 'typed')}
     return {
         'file': path,
         'for': found['for'],
         'flags': [
-            {'flag': name, 'value': value, 'status': 'typed' if name in typed else 'applied'}
+            {'flag': name, 'value': value, 'status': statuses.get(name, 'applied')}
             for name, value in found['flags'].items()
         ],
     }
@@ -132,9 +135,7 @@ def warnings(found: Json | None, config: Any) -> list[Json]:
     if found is None:
         return []
     mine = purpose(config)
-    differ = [
-        f'{name} {found["for"].get(name)}, not {mine[name]}' for name in mine if found['for'].get(name) != mine[name]
-    ]
+    differ = [f'{name} {value}, not {mine[name]}' for name, value in found['for'].items() if value != mine.get(name)]
     if not differ:
         return []
     return [
@@ -150,7 +151,15 @@ def purpose(config: Any) -> Json:
     """What a (resolved) run is that settings are found for."""
     job = 'input' if config.data.input_only else 'inference' if config.step.forward_only else 'training'
     network = config.network
-    return {'model': network.model, 'job': job, 'image_size': network.image_size}
+    return {
+        'model': network.model,
+        'job': job,
+        'image_size': network.image_size,
+        'precision': network.precision,
+        'batch_size': network.batch_size,
+        'data_format': network.data_format,
+        'workers': config.distribution.workers,
+    }
 
 
 def machine_facts() -> Json:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from bench import flags
 from bench.autotune.options import AutotuneConfig
 from bench.config import BenchmarkConfig
-from bench.machine import cpu, environment
+from bench.machine import cpu, tuning
 from bench.machine.capabilities import Capabilities
 from bench.models import registry
 
@@ -61,10 +61,8 @@ def candidates(config: AutotuneConfig, capabilities: Callable[[], Capabilities])
     tried += [('allocator', name) for name in _ALLOCATORS]
     tried += [('xla', 'true'), ('data_format', 'NCHW')]
     tried += [('num_intra_threads', threads) for threads in _fewer_threads(usable)]
-    typed = config.typed()
-    changes = [
-        Change(((name, str(value)),)) for name, value in tried if name not in typed and not environment.winning(name)
-    ]
+    left_alone = {*config.typed(), *tuning.kept()}
+    changes = [Change(((name, str(value)),)) for name, value in tried if name not in left_alone]
     return [change for change in changes if can_be_run(config, change, capabilities)]
 
 

@@ -145,7 +145,7 @@ def contents(
         'written': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
         'command': ['run_benchmark.py', *words],
         'flags': dict(best.flags),
-        'for': settings.purpose(resolved),
+        'for': {name: value for name, value in settings.purpose(resolved).items() if name not in dict(best.flags)},
         'machine': machine,
         'machine_fingerprint': settings.fingerprint(machine),
         'measured': {

@@ -37,7 +37,7 @@ class AutotuneConfig:
         """Flags of `benchmark` that were given, and so stay as they are."""
         return frozenset(flags.several(BenchmarkConfig, self.benchmark)[0])
 
-    def problems(self, capabilities: Callable[[], Capabilities]) -> list[str]:
+    def problems(self, capabilities: Callable[..., Capabilities]) -> list[str]:
         """All that keeps the run from being done here, and what would have no effect."""
         config, found = self.benchmark_config()
         found += config.problems(capabilities)
@@ -52,8 +52,8 @@ class AutotuneConfig:
             found.append(
                 f'--allow_batch_size has no effect with --batch_size={config.network.batch_size}; leave one out.'
             )
-        if self.allow_bf16 and not capabilities().bf16:
-            found.append(f'--allow_bf16 has no effect here: {capabilities().bf16_reason} Leave it out.')
+        if self.allow_bf16 and not (able := capabilities(given=config.machine.variables())).bf16:
+            found.append(f'--allow_bf16 has no effect here: {able.bf16_reason} Leave --allow_bf16 out.')
         if self.settings_file is not None:
             path = self.settings_file
             if not path or Path(path).is_dir():

@@ -1,5 +1,6 @@
 """Recommended settings: what, why, and whether it applies to this machine and this build of TensorFlow.
 
+What `benchmark` sets by itself, and what the user's environment keeps it from, is bench/machine/tuning.py's plan.
 Reasons of KMP_* and OMP_* are those of Intel's guide for TensorFlow on CPUs, of huge pages and allocators those of the
 C library's and the allocators' manuals. What only a measurement can decide says so.
 """
@@ -9,8 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from bench.machine import libraries
-from bench.machine.libraries import INTEL_OPENMP
+from bench.machine import tuning
 
 Json = dict[str, Any]
 
@@ -69,44 +69,46 @@ def _onednn(facts: Json) -> list[Advice]:
 
 def _bf16(facts: Json) -> Advice:
     ran = ', '.join(facts['onednn']['convolutions'].get('bf16', ()))
-    if not any(_has(facts, name) for name in ('avx512_bf16', 'amx_bf16', 'bf16')):
-        return Advice('--precision=bf16', 'no', 'The processor has no bfloat16 instructions.')
+    if not facts['onednn']['bf16']:
+        reason = facts['onednn']['bf16_reason']
+        return Advice('--precision=bf16', 'no', reason[0].upper() + reason[1:])
     if facts['onednn']['on'] is False:
         return Advice('--precision=bf16', 'no', 'It is computed by oneDNN, which is off.')
     text = 'About twice the arithmetic a second, where 8 bits of precision are enough for you.'
     return Advice('--precision=bf16', 'try', f'{text} Here it ran in {ran}.' if ran else text)
 
 
+def _setting(facts: Json, name: str) -> Json:
+    """What `benchmark` does with a setting by itself: the row of tuning.settings."""
+    return next(row for row in facts['tuning'] if row['setting'] == name)
+
+
 def _threads(facts: Json) -> list[Advice]:
-    limits = facts['limits']
-    usable, cores = limits['usable_cpus'], limits['usable_cores']
-    found = [
-        Advice(
-            f'--num_intra_threads={usable}',
-            'done',
-            'The default: as many as this process may use, by affinity and control group.',
-        ),
-        Advice('--num_inter_threads=1', 'done', 'The default: one convolution at a time has all threads.'),
-    ]
-    if cores < usable:
+    usable, cores = facts['limits']['usable_cpus'], facts['limits']['usable_cores']
+    found = []
+    for name, best in (('num_intra_threads', usable), ('num_inter_threads', 1)):
+        row = _setting(facts, name)
+        found.append(Advice(f'--{name}={best}', 'done' if row['value'] == str(best) else 'no', row['reason']))
+    if cores < usable and _setting(facts, 'num_intra_threads')['status'] != 'kept':
         text = 'Two threads of a core share its multipliers: a thread a core is often faster, and steadier.'
         found.append(Advice(f'--num_intra_threads={cores}', 'try', text))
     return found
 
 
 def _openmp(facts: Json) -> list[Advice]:
-    linked = facts['tensorflow']['openmp']
-    rows = (
-        ('--kmp_blocktime=1', 'Threads sleep soon after an operation, and do not take time from others.'),
-        ('--kmp_affinity=granularity=fine,compact,1,0', 'Threads stay on their cores, a core each first.'),
-        (f'--omp_num_threads={facts["limits"]["usable_cores"]}', 'A thread for each usable core.'),
-    )
-    if linked is not None and set(linked) & set(INTEL_OPENMP):
-        return [Advice(flag, 'done', f'{why} Set by `benchmark` in this build.') for flag, why in rows]
-    flags = ', '.join(flag.partition('=')[0] for flag, _ in rows)
-    if linked is None:
-        return [Advice(flags, 'unknown', "Whether TensorFlow was built with Intel's OpenMP could not be told.")]
-    return [Advice(flags, 'no', "This TensorFlow was not built with Intel's OpenMP, which alone reads them.")]
+    """A line for each that `benchmark` sets or the environment keeps, and one for all that a reason speaks of."""
+    found, skipped = [], dict[str, list[str]]()
+    for name in ('kmp_blocktime', 'kmp_affinity', 'omp_num_threads'):
+        row = _setting(facts, name)
+        if row['status'] == 'skipped':
+            skipped.setdefault(row['reason'], []).append(f'--{name}')
+        elif row['status'] == 'kept':
+            found.append(Advice(f'--{name}', 'no', row['reason']))
+        else:
+            found.append(Advice(f'--{name}={row["value"]}', 'done', f'{row["reason"]} Set by `benchmark`.'))
+    for reason, flags in skipped.items():
+        found.append(Advice(', '.join(flags), 'unknown' if reason == tuning.UNKNOWN_OPENMP else 'no', reason))
+    return found
 
 
 def _quota(facts: Json) -> Advice:
@@ -145,7 +147,7 @@ def _memory(facts: Json) -> list[Advice]:
     why = 'fewer page faults and misses of the TLB in large tensors.'
     rows = {
         'always': Advice('transparent huge pages: always', 'done', f'On for all memory: {why}'),
-        'madvise': _asked_huge_pages(why),
+        'madvise': _asked_huge_pages(_setting(facts, 'huge_pages'), why),
         'never': Advice('transparent huge pages: madvise or always', 'try', f'Off: {why} (/sys/kernel/mm, as root.)'),
     }
     pages = rows.get(mode, Advice('transparent huge pages', 'unknown', 'The system does not tell.'))
@@ -155,8 +157,12 @@ def _memory(facts: Json) -> list[Advice]:
     return [pages, Advice('--allocator=tcmalloc', 'done' if is_done else 'try', f'{text} Now: {used or "unknown"}.')]
 
 
-def _asked_huge_pages(why: str) -> Advice:
-    glibc = libraries.glibc()
-    if glibc is None or glibc < (2, 35):
-        return Advice('--huge_pages=on', 'no', f'It takes glibc 2.35; brings {why}')
-    return Advice('--huge_pages=on', 'done', f'The default: the C library asks for huge pages: {why}')
+def _asked_huge_pages(asking: Json, why: str) -> Advice:
+    """Where the kernel gives them to those who ask.
+
+    Args:
+      asking: the row of tuning.settings.
+    """
+    if asking['value'] == 'on':
+        return Advice('--huge_pages=on', 'done', f'{asking["reason"]} The C library asks for huge pages: {why}')
+    return Advice('--huge_pages=on', 'no', f'{asking["reason"]} They bring {why}')

@@ -10,18 +10,6 @@ _PREFIXES = (
     'DNNL_', 'GLIBC_TUNABLES', 'GOMP_', 'KMP_', 'LD_PRELOAD', 'MALLOC_', 'MKL_', 'OMP_', 'ONEDNN_', 'TF_AUTO_',
     'TF_DISABLE_', 'TF_ENABLE_', 'TF_MKL_', 'TF_NUM_', 'TF_XLA_', 'XLA_',
 )  # fmt: skip
-# Flags that these decide instead where they are set (bench/machine/tuning.py).
-_WINNING = {
-    'mkl': ('TF_ENABLE_ONEDNN_OPTS', 'TF_DISABLE_MKL'),
-    'onednn_max_isa': ('ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA'),
-    'num_intra_threads': ('TF_NUM_INTRAOP_THREADS',),
-    'num_inter_threads': ('TF_NUM_INTEROP_THREADS',),
-    'allocator': ('LD_PRELOAD',),
-    'huge_pages': ('GLIBC_TUNABLES',),
-    'kmp_blocktime': ('KMP_BLOCKTIME',),
-    'kmp_affinity': ('KMP_AFFINITY',),
-    'omp_num_threads': ('OMP_NUM_THREADS',),
-}
 # What this program added to its own environment: for which process, and what stood there before.
 MARK = 'TF_BENCH_TUNING'
 
@@ -29,11 +17,6 @@ MARK = 'TF_BENCH_TUNING'
 def variables() -> dict[str, str]:
     """Names and values, before this program adds its own."""
     return {name: value for name, value in sorted(user().items()) if name.startswith(_PREFIXES)}
-
-
-def winning(flag: str) -> list[str]:
-    """The variables that the user has set and that win over a flag, so that no value of it changes anything."""
-    return [name for name in _WINNING.get(flag, ()) if name in user()]
 
 
 def user() -> dict[str, str]:

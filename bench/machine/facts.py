@@ -5,13 +5,16 @@ None is for what the system does not tell. Sizes are in bytes, frequencies in me
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 import platform
 from typing import Any
 
-from bench.machine import capabilities, cgroup, container, cpu, instruction_sets, libraries, memory, numa, probe
+from bench.machine import capabilities, cgroup, container, cpu, instruction_sets, libraries, memory, numa, probe, tuning
+from bench.machine.options import MachineOptions
 from bench.machine.probe import Probe
 from bench.machine.virtualization import hypervisor
+from bench.options import ThreadOptions
 
 Json = dict[str, Any]
 
@@ -26,6 +29,7 @@ def collect(seen: Probe | str) -> Json:
         'tensorflow': _tensorflow(seen),
         'onednn': _onednn(seen),
         'instruction_sets': _instruction_sets(seen),
+        'tuning': [dataclasses.asdict(each) for each in tuning.settings(MachineOptions(), ThreadOptions())],
     }
 
 
@@ -94,8 +98,9 @@ def _package() -> str | None:
 
 def _onednn(seen: Probe | str) -> Json:
     expected = capabilities.detect()
+    able = {'bf16': expected.bf16, 'bf16_reason': expected.bf16_reason or None}
     if isinstance(seen, str):
-        return {'on': None, 'reason': seen, 'version': None, 'isa': None, 'runtime': None, 'convolutions': {}}
+        return {'on': None, 'reason': seen, 'version': None, 'isa': None, 'runtime': None, 'convolutions': {}, **able}
     reason = '' if seen.onednn else expected.onednn_reason
     return {
         'on': seen.onednn,
@@ -104,6 +109,7 @@ def _onednn(seen: Probe | str) -> Json:
         'isa': seen.isa,
         'runtime': seen.runtime,
         'convolutions': {dtype: list(names) for dtype, names in seen.convolutions.items()},
+        **able,
     }
 
 

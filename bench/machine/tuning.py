@@ -26,6 +26,7 @@ _TUNABLES, _HUGE = 'GLIBC_TUNABLES', 'glibc.malloc.hugetlb'
 INTRA, INTER = 'TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS'
 _BLOCKTIME = '1'
 _AFFINITY = 'granularity=fine,compact,1,0'
+UNKNOWN_OPENMP = 'Whether TensorFlow was built with OpenMP could not be told.'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _openmp(options: MachineOptions, facts: Facts, environ: Mapping[str, str], a
         if name in environ:
             found.append(_kept(flag, name, environ))
         elif facts.openmp is None:
-            found.append(Setting(flag, None, 'skipped', 'Whether TensorFlow was built with OpenMP could not be told.'))
+            found.append(Setting(flag, None, 'skipped', UNKNOWN_OPENMP))
         elif not set(facts.openmp) & set(reads):
             what = "Intel's OpenMP" if flag.startswith('kmp') else 'OpenMP'
             reason = f'No effect: TensorFlow was not built with {what}; oneDNN computes on its own threads.'
@@ -287,6 +288,13 @@ def settings(
 ) -> tuple[Setting, ...]:
     """What came of each setting in this process, after `start` with the same share of the processors."""
     return plan(options, threads, gather(options, share), environment.user()).settings
+
+
+def kept() -> dict[str, str]:
+    """The flags that the user's environment decides, so that no value of them changes anything, each with why."""
+    found = settings(MachineOptions(), ThreadOptions())
+    # The processors that a process was given may be narrowed by a flag.
+    return {each.setting: each.reason for each in found if each.status == 'kept' and each.setting != 'cpu_affinity'}
 
 
 def not_applied(options: MachineOptions, threads: ThreadOptions, found: tuple[Setting, ...]) -> list[str]:

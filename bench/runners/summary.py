@@ -62,7 +62,7 @@ def _lines(record: Json) -> list[tuple[str, str]]:
     if noise:
         lines.append(('noise', _noise(noise)))
     if record['settings']:
-        lines.append(('settings', _settings(record['settings'])))
+        lines.append(('settings', settings_text(record['settings'])))
     return lines
 
 
@@ -83,9 +83,12 @@ def _noise(noise: Json) -> str:
     return f'other processes kept {others:.2f} of {processors} processors busy; {share:.1f} % of their time was stolen'
 
 
-def _settings(found: Json) -> str:
+def settings_text(found: Json) -> str:
     """What a settings file brought."""
-    texts = [f'--{each["flag"]}={each["value"]} ({each["status"]})' for each in found['flags']]
+    came = {'kept': 'not applied: the environment has another say'}
+    texts = [
+        f'--{each["flag"]}={each["value"]} ({came.get(each["status"], each["status"])})' for each in found['flags']
+    ]
     return f'{found["file"]}: {", ".join(texts) or "the defaults"}'
 
 

@@ -11,7 +11,7 @@ from analysis import labels
 from bench import flags
 from bench.config import BenchmarkConfig
 from bench.errors import UsageError, nearest
-from bench.machine import environment
+from bench.machine import tuning
 from bench.machine.capabilities import Capabilities
 from bench.models import registry
 from bench.sweep import ladder as ladders
@@ -84,11 +84,8 @@ def of(
     if 'result_dir' in given:
         problems.append('--result_dir: the records of a sweep go to the folder --sweep_dir=. Leave it out.')
     varied = [*(name for name, values in given.items() if len(values) > 1), *(ladders.AXES if ladder else ())]
-    problems += [
-        f'{variable} is set in the environment, which wins over --{name}, so that this could not vary. Unset it.'
-        for name in varied
-        for variable in environment.winning(name)
-    ]
+    kept = tuning.kept() if varied else {}
+    problems += [f'--{name} could not vary: {kept[name]} Unset it.' for name in varied if name in kept]
     rungs: Sequence[Values] = [{}]
     left_out: Sequence[str] = ()
     if ladder:

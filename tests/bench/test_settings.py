@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import program
 import pytest
 
 from bench import settings
 from bench.config import BenchmarkConfig
+from bench.models import registry
+from bench.runners import summary
 
 
 def write(path: Path, flags: dict[str, str], **changes: Any) -> Path:
@@ -49,6 +52,37 @@ def test_a_typed_flag_loses_against_the_file(tmp_path: Path) -> None:
     # Written out it is the same run without the file.
     assert settings.written_out(config).threads == config.threads
     assert settings.written_out(config).found.settings is None
+
+
+def test_a_flag_that_the_environment_decides_is_told_as_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv('TF_NUM_INTEROP_THREADS', '1')
+    monkeypatch.setenv('TF_NUM_INTRAOP_THREADS', '0')
+    path = write(tmp_path / 'found.json', {'num_inter_threads': '2', 'num_intra_threads': '1', 'xla': 'true'})
+    told = settings.told(parsed(f'--settings={path}')[0], [f'--settings={path}'])
+    assert told is not None
+    assert [each['status'] for each in told['flags']] == ['kept', 'applied', 'applied']
+    jsonschema.validate(told, program.SCHEMA['properties']['settings'])
+    assert '--num_inter_threads=2 (not applied: the environment' in summary.settings_text(told)
+
+
+def test_settings_found_for_another_batch_are_used_without_a_word(tmp_path: Path) -> None:
+    purpose = {'model': 'lenet', 'image_size': 28, 'batch_size': 32, 'data_format': 'NHWC', 'workers': 1}
+    path = write(tmp_path / 'found.json', {'precision': 'bf16'}, purpose=purpose)
+
+    def warned(*words: str) -> list[str]:
+        config = parsed('--model=lenet', f'--settings={path}', *words)[0]
+        told = settings.told(config, words)
+        jsonschema.validate(told, program.SCHEMA['properties']['settings'])
+        resolved = config.resolved(registry.get('lenet'), None, usable_cpus=2)
+        return [each['text'] for each in settings.warnings(told, resolved)]
+
+    assert warned('--batch_size=32') == []
+    # What the file says itself, it is not found for.
+    assert warned('--batch_size=32', '--precision=fp32') == []
+    (text,) = warned('--batch_size=64', '--data_format=NCHW', '--num_workers=2')
+    assert '(batch_size 32, not 64, data_format NHWC, not NCHW, workers 1, not 2)' in text
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from bench import settings
 from bench.autotune import changes, command, report, search
 from bench.autotune.options import AutotuneConfig
 from bench.config import BenchmarkConfig
-from bench.machine import cpu
+from bench.machine import capabilities, cpu, libraries
 from bench.machine.capabilities import Capabilities
 from bench.models import registry
 from bench.sweep import folder, process
@@ -49,7 +49,7 @@ def test_wrong_words_of_a_search_are_run(words: list[str], told: str) -> None:
 
 
 def test_what_is_typed_or_cannot_be_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, 'usable_cpus', lambda: 2)
+    monkeypatch.setattr(cpu, 'usable_cpus', lambda cpus=None: 2)
 
     def names(*words: str, bf16: bool = False, batch: bool = False) -> list[str]:
         config = AutotuneConfig(benchmark=words, allow_bf16=bf16, allow_batch_size=batch)
@@ -66,6 +66,29 @@ def test_what_is_typed_or_cannot_be_is_tried(monkeypatch: pytest.MonkeyPatch) ->
     assert '--data_format=NCHW' not in names('--model=keras/ConvNeXtTiny')
     monkeypatch.setenv('TF_NUM_INTEROP_THREADS', '1')
     assert '--num_inter_threads=2' not in names('--model=lenet')
+    # Not set, as TensorFlow takes it.
+    monkeypatch.setenv('TF_NUM_INTEROP_THREADS', '0')
+    assert '--num_inter_threads=2' in names('--model=lenet')
+
+
+def test_bfloat16_is_allowed_where_another_flag_keeps_it_away() -> None:
+    def detect(given: Any = None) -> Capabilities:
+        return capabilities.detect({}, frozenset({'avx2', 'avx512_bf16'}), given, openmp=libraries.openmp())
+
+    def told(*words: str) -> list[str]:
+        return [
+            text
+            for text in AutotuneConfig(benchmark=('--model=lenet', *words), allow_bf16=True).problems(detect)
+            if text.startswith('--allow_bf16')
+        ]
+
+    assert told() == []
+    assert told('--mkl=off') == [
+        '--allow_bf16 has no effect here: it is computed by oneDNN, which is off: --mkl=off was given; leave it out. '
+        'Leave --allow_bf16 out.'
+    ]
+    (text,) = told('--onednn_max_isa=AVX2')
+    assert '--onednn_max_isa=AVX2 keeps oneDNN from the bfloat16 instructions.' in text
 
 
 def test_a_search_without_time_writes_what_no_run_takes(tmp_path: Path) -> None:
@@ -94,7 +117,10 @@ def test_a_run_does_not_take_what_was_proven_or_takes_what_was_not(tmp_path: Pat
     )
     resolved = config.benchmark_config()[0].resolved(registry.get('trivial'), None, 2)
     path = tmp_path / 'found.json'
-    path.write_text(json.dumps(command.contents(config, resolved, found, ['--autotune'], 99.0)))
+    contents = command.contents(config, resolved, found, ['--autotune'], 99.0)
+    # What the settings say themselves, the run is not asked for.
+    assert ('precision' in contents['for']) == (not applied)
+    path.write_text(json.dumps(contents))
     taken, problems = settings.parse(BenchmarkConfig, ['--model=trivial', f'--settings={path}'], 'program')
     assert problems == []
     assert settings.warnings(settings.told(taken, []), resolved) == []

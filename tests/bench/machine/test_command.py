@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from bench.machine import advice, capabilities, cpu, facts, instruction_sets, libraries, numa, report
+from bench.machine import advice, capabilities, cpu, facts, instruction_sets, libraries, numa, report, tuning
+from bench.machine.options import MachineOptions
+from bench.options import ThreadOptions
 
 ROOT = Path(__file__).parents[3]
 # What turns oneDNN on and off in the TensorFlow that is installed.
@@ -143,6 +146,7 @@ def test_a_machine_that_tells_nothing_is_shown_as_unknown() -> None:
         nothing['processor'][name] = None
     nothing['processor'] |= {'nodes': {}, 'caches': []}
     nothing['memory'] |= {'transparent_huge_pages': None, 'reserved_huge_pages': None, 'allocator': None}
+    nothing = planned(nothing, openmp=None)
     nothing['tensorflow'] |= {'openmp': None, 'libc': None, 'package': None}
     nothing['limits']['cgroup_version'] = None
     text = report.render(nothing, advice.advise(nothing), colours=False)
@@ -154,13 +158,54 @@ def advised(told: dict[str, Any]) -> dict[str, str]:
     return {each.setting.partition('=')[0]: each.applies for each in advice.advise(told)}
 
 
+def planned(told: dict[str, Any], environ: dict[str, str] | None = None, **changes: Any) -> dict[str, Any]:
+    """The facts where TensorFlow, the system or the environment are others."""
+    here = dataclasses.replace(tuning.gather(MachineOptions()), **changes)
+    settings = tuning.plan(MachineOptions(), ThreadOptions(), here, environ or {}).settings
+    return {**told, 'tuning': [dataclasses.asdict(each) for each in settings]}
+
+
 def test_advice_for_openmp_is_only_for_builds_that_have_it(found: dict[str, Any]) -> None:
-    stock = {**found, 'tensorflow': {**found['tensorflow'], 'openmp': []}}
-    assert advised(stock)['--kmp_blocktime, --kmp_affinity, --omp_num_threads'] == 'no'
-    intel = {**found, 'tensorflow': {**found['tensorflow'], 'openmp': ['libiomp5']}}
-    assert advised(intel)['--kmp_blocktime'] == 'done'
-    unknown = {**found, 'tensorflow': {**found['tensorflow'], 'openmp': None}}
-    assert advised(unknown)['--kmp_blocktime, --kmp_affinity, --omp_num_threads'] == 'unknown'
+    stock = advised(planned(found, openmp=()))
+    assert (stock['--kmp_blocktime, --kmp_affinity'], stock['--omp_num_threads']) == ('no', 'no')
+    intel = advised(planned(found, openmp=('libiomp5',)))
+    assert (intel['--kmp_blocktime'], intel['--omp_num_threads']) == ('done', 'done')
+    # GNU's reads OMP_* alone.
+    gnu = advised(planned(found, openmp=('libgomp',)))
+    assert (gnu['--kmp_blocktime, --kmp_affinity'], gnu['--omp_num_threads']) == ('no', 'done')
+    unknown = advised(planned(found, openmp=None))
+    assert unknown['--kmp_blocktime, --kmp_affinity, --omp_num_threads'] == 'unknown'
+
+
+def test_advice_calls_done_what_the_environment_keeps_from_being_done(found: dict[str, Any]) -> None:
+    thp = {**found, 'memory': {**found['memory'], 'transparent_huge_pages': 'madvise'}}
+    here: dict[str, Any] = {'openmp': ('libiomp5',), 'huge_pages': 'madvise', 'glibc': (2, 36)}
+    names = ('--num_intra_threads', '--num_inter_threads', '--kmp_blocktime', '--huge_pages')
+    default = advised(planned(thp, **here))
+    assert [default[name] for name in names] == ['done'] * 4
+    environ = {
+        'TF_NUM_INTRAOP_THREADS': '77', 'TF_NUM_INTEROP_THREADS': '2', 'KMP_BLOCKTIME': '200',
+        'GLIBC_TUNABLES': 'glibc.malloc.hugetlb=0',
+    }  # fmt: skip
+    told = planned(thp, environ, **here)
+    assert [advised(told)[name] for name in names] == ['no'] * 4
+    reasons = {each.setting: each.reason for each in advice.advise(told)}
+    assert 'TF_NUM_INTEROP_THREADS=2 is set in the environment' in reasons['--num_inter_threads=1']
+    assert advised(planned(thp, {'TF_NUM_INTEROP_THREADS': '1'}, **here))['--num_inter_threads'] == 'done'
+    assert advised(planned(thp, **{**here, 'glibc': (2, 31)}))['--huge_pages'] == 'no'
+
+
+def test_advice_is_to_compute_in_what_a_run_would_refuse(
+    found: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, 'flags', lambda: frozenset({'sse2', 'avx2', 'avx512_bf16'}))
+    for limit, applies in (('', 'try'), ('AVX2', 'no')):
+        monkeypatch.setenv('ONEDNN_MAX_CPU_ISA', limit)
+        monkeypatch.setenv(TURN.name, TURN.on)
+        told = facts.collect('not asked')
+        assert advised(told)['--precision'] == applies
+    (row,) = (each for each in advice.advise(told) if each.setting == '--precision=bf16')
+    assert row.reason.startswith('ONEDNN_MAX_CPU_ISA=AVX2 in the environment keeps oneDNN from')
 
 
 def test_advice_follows_quota_governor_nodes_and_onednn(found: dict[str, Any]) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from bench.errors import UsageError
-from bench.machine import cpu, instruction_sets
+from bench.machine import capabilities, cpu, instruction_sets, libraries, tuning
 from bench.machine.capabilities import Capabilities
 from bench.sweep import ladder, matrix
 
 ABLE = Capabilities(onednn=True, onednn_reason='', bf16=True, bf16_reason='')
+# What turns oneDNN on and off in the TensorFlow that is installed.
+TURN = capabilities.switch(libraries.openmp())
 UNABLE = Capabilities(onednn=False, onednn_reason='It is off.', bf16=False, bf16_reason='it has not got it.')
 
 
@@ -22,10 +24,10 @@ def of(
     with_ladder: bool = False,
     divided: bool = False,
 ) -> matrix.Matrix:
-    def capabilities(given: Any = None) -> Capabilities:
+    def detect(given: Any = None) -> Capabilities:
         return able
 
-    return matrix.of(words, baseline, capabilities, ladder=with_ladder, divided=divided)
+    return matrix.of(words, baseline, detect, ladder=with_ladder, divided=divided)
 
 
 def test_a_combination_is_missing_or_there_twice() -> None:
@@ -93,13 +95,33 @@ def test_cells_are_compared_with_another_than_the_named_one() -> None:
 
 
 def test_a_variable_that_wins_over_a_flag_that_varies_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv('TF_ENABLE_ONEDNN_OPTS', '1')
-    with pytest.raises(UsageError, match=r'TF_ENABLE_ONEDNN_OPTS is set in the environment.*--mkl'):
+    monkeypatch.setenv(TURN.name, '1')
+    with pytest.raises(
+        UsageError, match=r'--mkl could not vary: .*=1 is set in the environment, which wins\. Unset it'
+    ):
         of('--model=lenet', '--mkl=on,off')
     assert of('--model=lenet', '--mkl=on').axes == ()
     monkeypatch.setenv('TF_NUM_INTRAOP_THREADS', '1')
-    with pytest.raises(UsageError, match=r'TF_NUM_INTRAOP_THREADS is set in the environment.*--num_intra_threads'):
+    with pytest.raises(UsageError, match=r'--num_intra_threads could not vary: TF_NUM_INTRAOP_THREADS=1 is set'):
         of('--model=lenet', '--num_intra_threads=1,2')
+
+
+@pytest.mark.parametrize(
+    ('name', 'value', 'word'),
+    [
+        ('LD_PRELOAD', 'libfoo.so', '--allocator=system,tcmalloc'),
+        ('GLIBC_TUNABLES', 'glibc.malloc.arena_max=2', '--huge_pages=on,off'),
+        ('TF_NUM_INTRAOP_THREADS', '0', '--num_intra_threads=1,2'),
+        (next(each.name for each in (capabilities.STOCK, capabilities.MKL) if each != TURN), '1', '--mkl=on,off'),
+    ],
+)
+def test_a_variable_that_decides_nothing_keeps_a_flag_from_varying(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, word: str
+) -> None:
+    flag = word.removeprefix('--').partition('=')[0]
+    monkeypatch.setenv(name, value)
+    assert flag not in tuning.kept()
+    assert of('--model=lenet', word).axes == (flag,)
 
 
 def test_programs_are_compared_with_others_than_their_like() -> None:
