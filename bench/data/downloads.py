@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -36,6 +37,8 @@ _CHUNK = 1 << 18
 _PLAIN = {'Accept-Encoding': 'identity'}
 # What tells one content of an address from another.
 _TELLING = ('ETag', 'Last-Modified', 'Content-Length')
+# Of the file beside a downloaded one that keeps them.
+_ORIGIN = '.origin'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +102,30 @@ def at(dataset: str, address: str) -> tuple[File, ...]:
     return (File(Path(urllib.parse.urlsplit(address).path).name, address),)
 
 
+def folder(text: str) -> Path:
+    """--download_dir as a path. A shell leaves the ~ in it as it is, and pooch does not."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111  (that of pathlib fails where there is no such user)
+
+
+def version(path: Path) -> int:
+    """A number that is another one for another content, and the same where that was downloaded again: from the checksum
+    of a published file, from what the server said of another that was downloaded, else when it was changed last, in ns.
+    """
+    import pooch
+
+    published = {file.sha256 for files in PUBLISHED.values() for file in files if file.name == path.name}
+    checksum = pooch.file_hash(str(path)) if published else ''
+    if checksum in published:
+        return int(checksum[:15], 16)
+    changed, origin = path.stat().st_mtime_ns, path.with_name(f'{path.name}{_ORIGIN}')
+    # One that was written before the file was changed is not of this content.
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        text = origin.read_bytes()
+        if origin.stat().st_mtime_ns >= changed and _tells(json.loads(text)):
+            return int(hashlib.sha256(text).hexdigest()[:15], 16)
+    return changed
+
+
 def fetch(file: File, folder: Path, mirror: str | None) -> Path:
     """The file in `folder`, downloaded unless it is there: with the right checksum, or, where none is known, from the
     same address and unchanged there since.
@@ -127,8 +154,9 @@ def fetch(file: File, folder: Path, mirror: str | None) -> Path:
         status = error.response.status_code if error.response is not None else error
         raise errors.DataError(f'{url}: the server answers {status}. {other}') from error
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        again = 'continue it' if file.sha256 else 'try again'
         raise errors.DataError(
-            f'{url}: the download failed: {_reason(error)}. Repeat the command to continue it. {other}'
+            f'{url}: the download failed: {_reason(error)}. Repeat the command to {again}. {other}'
         ) from error
     except ValueError as error:
         raise errors.DataError(
@@ -159,15 +187,17 @@ def _checked(file: File, url: str, folder: Path, part: Path) -> Path:
 
 def _unchecked(file: File, url: str, folder: Path, part: Path) -> Path:
     """A file that has no checksum: what the server says of it is kept beside it, to compare before it is used again."""
-    target, origin = folder / file.name, folder / f'{file.name}.origin'
-    if not _is_the_same(url, target, origin):
-        target.unlink(missing_ok=True)
+    target, origin = folder / file.name, folder / f'{file.name}{_ORIGIN}'
     part.unlink(missing_ok=True)
+    if _is_the_same(url, target, origin):
+        return target
+    # Under another name until it is whole: what is there may be the user's own.
+    fresh = dataclasses.replace(file, name=f'{file.name}.new')
+    (folder / fresh.name).unlink(missing_ok=True)
     transfer = _Resuming(part)
-    found = _retrieve(file, url, folder, transfer)
-    if transfer.origin is not None:
-        origin.write_text(json.dumps(transfer.origin), encoding='utf-8')
-    return found
+    _retrieve(fresh, url, folder, transfer).replace(target)
+    origin.write_text(json.dumps(transfer.origin), encoding='utf-8')
+    return target
 
 
 def _is_the_same(url: str, path: Path, origin: Path) -> bool:
@@ -183,7 +213,11 @@ def _is_the_same(url: str, path: Path, origin: Path) -> bool:
     with requests.get(url, headers=_PLAIN, stream=True, timeout=_TIMEOUT) as response:
         response.raise_for_status()
         now = _origin(url, response.headers)
-    return known == now and any(now[header] for header in _TELLING)
+    return known == now and _tells(now)
+
+
+def _tells(origin: Mapping[str, str | None]) -> bool:
+    return any(origin[header] for header in _TELLING)
 
 
 def _origin(url: str, headers: Mapping[str, str]) -> dict[str, str | None]:

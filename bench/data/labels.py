@@ -99,7 +99,7 @@ def run(config: LabelsConfig, words: Sequence[str]) -> int:  # noqa: ARG001  (ev
             folder = config.download_dir or stack.enter_context(tempfile.TemporaryDirectory(prefix='tf-bench-'))
             # Standard output is for the names.
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
-            names = fetched(Path(folder), config.mirror)
+            names = fetched(downloads.folder(folder), config.mirror)
     print(''.join(f'{label}:{name}\n' for label, name in enumerate(names)), end='')
     return 0
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import __version__, errors
-from bench.data import datasets
+from bench.data import datasets, downloads
 from bench.data.convert import report as reports
 from bench.data.convert import sources, workplace
 from bench.data.convert.options import ConvertConfig
@@ -48,8 +48,8 @@ def _convert(config: ConvertConfig, name: str, out: Path, place: workplace.Workp
     # Imports TensorFlow, which takes seconds that a finished conversion does not need.
     from bench.data.convert import shards
 
-    downloads = Path(config.download_dir) if config.download_dir else place.downloads
-    files = sources.find(name, config.source, config.mirror, downloads)
+    kept = downloads.folder(config.download_dir) if config.download_dir else place.downloads
+    files = sources.find(name, config.source, config.mirror, kept)
     prepared = importlib.import_module(f'bench.data.convert.{name}').prepare(config, files, place.unpacked)
     if place.begin(prepared.shards(), prepared.fingerprint()):
         say('What was converted here before is of another source or of other flags: starting anew.')
@@ -64,7 +64,7 @@ def _convert(config: ConvertConfig, name: str, out: Path, place: workplace.Workp
         **config.wanted(),
         'source': config.source,
         # Where it is here, without what was downloaded besides: with this a repeated command compares what is here.
-        'source_bytes': sources.size(config.local() or files),
+        'source_digest': sources.digest(config.local() or files),
         'pictures': counts,
         'left_out': left_out,
         'shards': {subset: made.shards for subset, made in prepared.subsets.items()},

@@ -10,15 +10,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import posixpath
-import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from bench import errors
-from bench.data import tfrecord
+from bench.data import downloads, tfrecord
 from bench.data.convert import archives, layouts, shards, sources, splits
 from bench.data.convert.encoders import Jpeg
 from bench.data.convert.options import ConvertConfig
@@ -29,10 +28,8 @@ from bench.screen import say
 Array = Any
 # As many links to links as Linux follows.
 _LINKS = 40
-# Offset in its file, bytes, and when it or its archive was changed last, in ns.
+# Offset in its file, bytes, and when it was changed last, in ns, or what tells its archive from another.
 _Place = tuple[int, int, int]
-
-SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Listing:
       pictures: the pictures, in the order of their names.
       classes: names of the classes, sorted.
       labels: the label of each picture, int64 [N].
-      changed: when each was changed last, or the archive that it is in, in ns, int64 [N].
+      changed: when each was changed last, in ns, or what tells the archive that it is in from another, int64 [N].
     """
 
     pictures: Encoded
@@ -127,13 +124,13 @@ def listed(source: Path, unpacked: Path) -> Listing:
     unprintable = [name for name in classes if not name.isprintable()]
     if unprintable:
         raise errors.DataError(f'{source}: the class folder {unprintable[0]!r} needs a name that can be printed.')
-    names = sorted(name for name in found if '/' in name and Path(name).suffix.lower() in SUFFIXES)
+    names = sorted(name for name in found if '/' in name and sources.is_picture(name))
     of_class = [name.partition('/')[0] for name in names]
     empty = sorted(set(classes) - set(of_class))
     if empty:
         raise errors.DataError(
             f'{source}: the class folder {empty[0]} holds no pictures (files named '
-            f'{", ".join("*" + suffix for suffix in SUFFIXES)}). Put some there, or move it away.'
+            f'{", ".join("*" + suffix for suffix in sources.SUFFIXES)}). Put some there, or move it away.'
         )
     others = sorted(name for name in set(found) - set(names) if not name.endswith('/'))
     if others:
@@ -150,31 +147,15 @@ def listed(source: Path, unpacked: Path) -> Listing:
 def _in_folder(source: Path) -> dict[str, _Place]:
     """Where each file is by its name within the source; the names of class folders end in a slash."""
     found = {f'{folder.name}/': (0, 0, 0) for folder in sources.class_folders(source)}
-    for folder in sources.class_folders(source):
-        for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
-            if Path(place).parent.resolve().is_relative_to(Path(place).resolve()):
-                raise errors.DataError(f'{place} is a link to a folder that it is in. Remove it.')
-            folders[:] = [name for name in folders if not name.startswith('.')]
-            for path in (Path(place, name) for name in files if not name.startswith('.')):
-                try:
-                    state = path.stat()
-                except OSError as error:
-                    _refuse(error)
-                if stat.S_ISREG(state.st_mode):
-                    found[path.relative_to(source).as_posix()] = 0, state.st_size, state.st_mtime_ns
+    for name, state in sources.files_of_classes(source):
+        found[name] = 0, state.st_size, state.st_mtime_ns
     return found
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise errors.DataError(
-        f'{error.filename} cannot be read: {error.strerror}. Mend that, or move it out of the class folders.'
-    ) from error
 
 
 def _in_archive(archive: Path, source: Path) -> dict[str, _Place]:
     """Where each file of a tar archive is by its name within the one folder at its top, if there is one."""
     found, links = {}, {}
-    changed = source.stat().st_mtime_ns
+    changed = downloads.version(source)
     with archive.open('rb', buffering=0) as file:
         for member in archives.members(source, file):
             parts = PurePosixPath(member.name).parts

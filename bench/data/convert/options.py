@@ -76,17 +76,26 @@ class ConvertConfig:
         if self.dataset_dir is None:
             found.append('--dataset_dir is not given: name the folder for the shards.')
             return found + sources.problems(name, self.source)
-        if self.done():
-            return found
+        try:
+            if self.done():
+                return found
+        except errors.DataError as error:
+            return [*found, str(error)]
         return found + sources.problems(name, self.source) + self._dataset_dir_problems(name, Path(self.dataset_dir))
 
     def done(self) -> bool:
-        """Whether the folder holds what is asked for already."""
+        """Whether the folder holds what is asked for already.
+
+        Raises:
+          errors.DataError: a folder of the source cannot be read.
+        """
         assert self.dataset_name is not None and self.dataset_dir is not None
         out = Path(self.dataset_dir)
         earlier = report.read(out)
         if earlier is None:
-            return self.num_shards is None and layouts.complete(self.dataset_name, out)
+            # A conversion that was stopped between its last shard and its report is to be finished.
+            complete = layouts.complete(self.dataset_name, out) and not workplace.was_placing(out)
+            return self.num_shards is None and complete
         return not self._differences(earlier) and not workplace.damaged(out)
 
     def local(self) -> dict[str, Path]:
@@ -120,8 +129,8 @@ class ConvertConfig:
         wanted = self.wanted()
         files = self.local()
         if files:
-            wanted['source_bytes'] = sources.size(files)
-        return [flag.removesuffix('_bytes') for flag, value in wanted.items() if earlier.get(flag) != value]
+            wanted['source_digest'] = sources.digest(files)
+        return [flag.removesuffix('_digest') for flag, value in wanted.items() if earlier.get(flag) != value]
 
     def _without_effect(self, name: str) -> list[str]:
         found = []

@@ -30,5 +30,8 @@ def shards(content: dict[str, Any]) -> list[str]:
 def write(folder: Path, content: dict[str, Any]) -> None:
     """Writes the report to a folder, under a temporary name first."""
     unfinished = folder / f'{NAME}.part'
-    unfinished.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
-    unfinished.replace(folder / NAME)
+    try:
+        unfinished.write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
+        unfinished.replace(folder / NAME)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -115,7 +115,7 @@ def write(subsets: Iterable[Subset], place: Workplace, *, threads: int, tolerate
         for subset, index in todo:
             _write_shard(subset, index, results, place, progress, broken, tolerated)
     if len(broken) > tolerated:
-        raise errors.DataError(_all_broken(broken, tolerated))
+        raise errors.DataError(_all_broken(broken, tolerated, complete=True))
 
 
 def _write_shard(
@@ -144,7 +144,7 @@ def _write_shard(
                 left -= len(found)
                 progress.advance(len(found))
                 if len(broken) > tolerated + _SHOWN:
-                    raise errors.DataError(_all_broken(broken, tolerated))
+                    raise errors.DataError(_all_broken(broken, tolerated, complete=False))
         if len(broken) == before or len(broken) <= tolerated:
             place.keep(name, broken[before:])
     except (OSError, tf.errors.OpError) as error:
@@ -180,9 +180,16 @@ def _in_order(
         yield waiting.popleft().result()
 
 
-def _all_broken(broken: Sequence[str], tolerated: int) -> str:
+def _all_broken(broken: Sequence[str], tolerated: int, *, complete: bool) -> str:
+    """What is broken, and what to do; where the search for more ended there, nobody knows how many there are."""
     more = f'\nand {len(broken) - _SHOWN} more.' if len(broken) > _SHOWN else ''
     allowed = f', and --skip_bad_records={tolerated} allows fewer' if tolerated else ''
-    first = f'{len(broken)} of the pictures cannot be converted{allowed}:'
+    least = '' if complete else 'At least '
+    first = f'{least}{len(broken)} of the pictures cannot be converted{allowed}:'
     last = f'Repair or remove them, or give --skip_bad_records={len(broken)} to leave so many out.'
+    if not complete:
+        last = (
+            'The search ended there. Repair or remove them, or leave them out by --skip_bad_records=N with a larger N; '
+            'with the number of all pictures, each broken one is told.'
+        )
     return '\n'.join([first, *broken[:_SHOWN]]) + f'{more}\n{last}'

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NoReturn
 
+from bench import errors
 from bench.data import downloads
 
 FLOWERS = 'flower_photos.tgz'
@@ -13,6 +18,8 @@ IMAGENET_VALIDATION = 'ILSVRC2012_img_val.tar'
 # The one file of ImageNet that nobody needs.
 IMAGENET_BOXES = 'imagenet_2012_bounding_boxes.csv'
 FOLDER = 'folder'
+# Of pictures in class folders.
+SUFFIXES = ('.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 
 def problems(name: str, source: str | None) -> list[str]:
@@ -68,10 +75,51 @@ def find(name: str, source: str | None, mirror: str | None, folder: Path) -> dic
     return found | {file.name: downloads.fetch(file, folder, mirror) for file in missing}
 
 
-def size(files: Mapping[str, Path]) -> int:
-    """Bytes of all files, those in folders included."""
-    paths = [path for file in files.values() for path in (file.rglob('*') if file.is_dir() else (file,))]
-    return sum(path.stat().st_size for path in paths if path.is_file())
+def digest(files: Mapping[str, Path]) -> str:
+    """A text that differs where files, or the pictures in class folders, have other names or lengths.
+
+    Raises:
+      errors.DataError: a folder cannot be read.
+    """
+    found = []
+    for key, path in files.items():
+        if path.is_dir():
+            places = files_of_classes(path)
+            found += [(os.fsencode(name), state.st_size) for name, state in places if is_picture(name)]
+        else:
+            found.append((os.fsencode(key), path.stat().st_size))
+    return hashlib.sha256(repr(sorted(found)).encode()).hexdigest()
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file in a class folder is one, by its name."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def files_of_classes(source: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """The files of the class folders that are not hidden: the name of each within the source, and its state.
+
+    Raises:
+      errors.DataError: something cannot be read, or a link leads to a folder that it is in.
+    """
+    for folder in class_folders(source):
+        for place, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
+            if Path(place).parent.resolve().is_relative_to(Path(place).resolve()):
+                raise errors.DataError(f'{place} is a link to a folder that it is in. Remove it.')
+            folders[:] = [name for name in folders if not name.startswith('.')]
+            for path in (Path(place, name) for name in files if not name.startswith('.')):
+                try:
+                    state = path.stat()
+                except OSError as error:
+                    _refuse(error)
+                if stat.S_ISREG(state.st_mode):
+                    yield path.relative_to(source).as_posix(), state
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise errors.DataError(
+        f'{error.filename} cannot be read: {error.strerror}. Mend that, or move it out of the class folders.'
+    ) from error
 
 
 def class_folders(path: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import os
 import re
 import threading
 from collections.abc import Iterator
@@ -172,6 +173,34 @@ def test_a_file_of_the_same_address_is_downloaded_once_as_long_as_it_is_unchange
         path = downloads.fetch(server.file(None), tmp_path, None)
         path.write_bytes(b'kept')
     assert path.read_bytes() == b'kept' and len(server.asked) == 2
+
+
+def test_a_file_of_the_users_own_stays_until_another_has_come(server: Server, tmp_path: Path) -> None:
+    (tmp_path / 'file.tgz').write_bytes(b'my own')
+    server.drop_after = [1000] + [0] * 4
+    with pytest.raises(errors.DataError, match='Repeat the command to try again'):
+        downloads.fetch(server.file(None), tmp_path, None)
+    assert (tmp_path / 'file.tgz').read_bytes() == b'my own'
+    assert downloads.fetch(server.file(None), tmp_path, None).read_bytes() == CONTENT
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['file.tgz', 'file.tgz.origin']
+
+
+@pytest.mark.parametrize('published', [False, True])
+def test_what_was_downloaded_again_is_the_same_version_and_other_content_is_another(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: bool
+) -> None:
+    server.headers['ETag'] = '"1"'
+    file = server.file() if published else server.file(None)
+    monkeypatch.setitem(downloads.PUBLISHED, 'flowers', (file,) if published else ())
+    versions = []
+    for folder in ('1', '2'):
+        path = downloads.fetch(file, tmp_path / folder, None)
+        os.utime(path, ns=(0, path.stat().st_mtime_ns - int(folder) * 10**9))
+        versions.append(downloads.version(path))
+    assert versions[0] == versions[1]
+    path.write_bytes(CONTENT[::-1])
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+    assert downloads.version(path) == path.stat().st_mtime_ns != versions[0]
 
 
 def test_another_file_than_the_published_one_is_refused_and_deleted(server: Server, tmp_path: Path) -> None:

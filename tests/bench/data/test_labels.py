@@ -55,13 +55,14 @@ def test_a_failed_download_names_no_flag_that_labels_does_not_have(
 
 
 def test_names_are_downloaded_when_that_is_asked_for_and_are_alone_on_standard_output(
-    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cli.main(['labels', 'imagenet', '--fetch', f'--mirror={address}']) == 0
     output, error = capsys.readouterr()
     assert output == NAMES and 'downloading imagenet_metadata.txt' in error
     kept = tmp_path / 'kept'
-    assert cli.main(['labels', '--fetch', f'--mirror={address}', f'--download_dir={kept}']) == 0
+    monkeypatch.setenv('HOME', str(tmp_path))
+    assert cli.main(['labels', '--fetch', f'--mirror={address}', '--download_dir=~/kept']) == 0
     assert {path.name for path in kept.iterdir()} == {labels.SYNSETS, labels.WORDS}
     # What is kept is not asked for again.
     assert cli.main(['labels', '--fetch', '--mirror=http://127.0.0.1:9', f'--download_dir={kept}']) == 0

@@ -248,6 +248,19 @@ def test_all_broken_pictures_are_named_and_nothing_is_left(source: Path, tmp_pat
     assert not (tmp_path / 'out').exists()
 
 
+def test_where_the_search_for_broken_pictures_ended_no_number_is_advised(
+    source: Path, tmp_path: Path, convert: Convert
+) -> None:
+    for number in range(60):
+        (source / 'tulip' / f'broken {number}.jpg').write_bytes(b'not a picture')
+    with pytest.raises(errors.DataError) as raised:
+        convert('folder', source, tmp_path / 'out', num_shards=20, skip_bad_records=1)
+    first, *_, last = str(raised.value).splitlines()
+    told = int(first.split()[2])
+    assert first.startswith('At least ') and 21 < told < 60
+    assert 'The search ended there' in last and f'={told}' not in last
+
+
 @pytest.mark.parametrize('damage', ['cut early', 'cut late', 'no end', 'zeros in the middle'])
 def test_what_the_pipeline_cannot_decode_is_broken_and_nothing_else(
     tmp_path: Path, convert: Convert, damage: str

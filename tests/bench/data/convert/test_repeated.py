@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import http.server
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.data import downloads
@@ -31,6 +33,18 @@ PICTURE = (IMAGES / 'colours_80x60.jpg').read_bytes()
 class Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
+
+
+@contextlib.contextmanager
+def serving(folder: Path) -> Iterator[str]:
+    """The address of a server that has a folder's files."""
+    handler = functools.partial(Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+        thread = threading.Thread(target=functools.partial(server.serve_forever, poll_interval=0.01))
+        thread.start()
+        yield f'http://127.0.0.1:{server.server_port}'
+        server.shutdown()
+        thread.join()
 
 
 def stop(*_: object) -> None:
@@ -62,17 +76,38 @@ def test_imagenet_whose_text_files_were_downloaded_is_known_again(
     )
     monkeypatch.setitem(downloads.PUBLISHED, 'imagenet', files)
     monkeypatch.setenv('no_proxy', '127.0.0.1')
-    handler = functools.partial(Quiet, directory=tmp_path / 'served')
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
-        thread = threading.Thread(target=functools.partial(server.serve_forever, poll_interval=0.01))
-        thread.start()
-        mirror = f'http://127.0.0.1:{server.server_port}'
-        first = convert('imagenet', folder, tmp_path / 'out', num_shards=1, mirror=mirror)
-        server.shutdown()
-        thread.join()
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    options: dict[str, Any] = {'num_shards': 1, 'download_dir': '~/kept'}
+    with serving(tmp_path / 'served') as mirror:
+        first = convert('imagenet', folder, tmp_path / 'out', mirror=mirror, **options)
+    assert len(list((tmp_path / 'home' / 'kept').iterdir())) == len(files)
     capsys.readouterr()
-    assert convert('imagenet', folder, tmp_path / 'out', num_shards=1, mirror=mirror) == first
+    assert convert('imagenet', folder, tmp_path / 'out', mirror=mirror, **options) == first
     assert 'already: nothing to do' in capsys.readouterr().out
+
+
+def test_an_archive_that_is_downloaded_again_for_a_lost_shard_is_no_other_source(
+    source: Path,
+    tmp_path: Path,
+    archives: SimpleNamespace,
+    convert: Convert,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    served, out = tmp_path / 'served', tmp_path / 'out'
+    served.mkdir()
+    pictures = {str(file.relative_to(source)): file.read_bytes() for file in source.glob('*/[0-7].jpg')}
+    (served / 'photos.tar').write_bytes(archives.tar(pictures))
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    with serving(served) as address:
+        whole = convert('folder', f'{address}/photos.tar', out, num_shards=4)
+        kept = {path.name: path.stat().st_mtime_ns for path in out.glob('*-of-*')}
+        del kept['train-00001-of-00004']
+        (out / 'train-00001-of-00004').unlink()
+        capsys.readouterr()
+        assert convert('folder', f'{address}/photos.tar', out, num_shards=4) == whole
+    assert {shard: (out / shard).stat().st_mtime_ns for shard in kept} == kept
+    assert 'starting anew' not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize('kind', ['folder', 'archive'])
@@ -109,6 +144,51 @@ def test_a_source_that_was_changed_since_a_conversion_was_stopped_is_not_mixed_i
     found = convert('folder', packed(), out, **options)
     del wanted['conversion.json'], found['conversion.json']
     assert found == wanted
+
+
+def test_a_picture_of_another_class_or_name_is_another_source_and_what_is_no_picture_is_not(
+    source: Path, tmp_path: Path, convert: Convert
+) -> None:
+    (source / 'daisy' / '8.jpg').unlink()
+    (tmp_path / 'linked.jpg').write_bytes(PICTURE)
+    (source / 'tulip' / 'link.jpg').symlink_to(tmp_path / 'linked.jpg')
+    convert('folder', source, tmp_path / 'out')
+    config = ConvertConfig('folder', str(tmp_path / 'out'), str(source))
+    for other in ('daisy/.DS_Store', 'daisy/notes.txt', 'README.md', '.hidden'):
+        (source / other).write_text('something')
+        assert config.done(), other
+    changes = (('daisy/7.jpg', 'tulip/8.jpg'), ('daisy/7.jpg', 'daisy/8.jpg'), ('daisy', 'rose'))
+    for before, after in changes:
+        (source / before).rename(source / after)
+        (told,) = config.problems(capabilities.detect)
+        assert 'converted with another --source' in told
+        (source / after).rename(source / before)
+        assert config.done()
+    (tmp_path / 'linked.jpg').write_bytes(PICTURE + b'more')
+    assert not config.done()
+    (source / 'tulip' / 'circle').symlink_to(source / 'tulip')
+    (told,) = config.problems(capabilities.detect)
+    assert 'circle is a link to a folder that it is in' in told
+
+
+def test_a_conversion_stopped_before_its_report_is_finished(
+    tmp_path: Path, archives: SimpleNamespace, convert: Convert, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.zeros((3, 28, 28), np.uint8), np.array([1, 2, 3], np.uint8)
+    source = archives.mnist(tmp_path / 'mnist', {'train': pixels, 't10k': pixels})
+    whole = convert('mnist', source, tmp_path / 'whole')
+    out, replace = tmp_path / 'out', Path.replace
+
+    def stop_at_the_report(path: Path, target: Path) -> Path:
+        if target == out / 'conversion.json':
+            stop()
+        return replace(path, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, 'replace', stop_at_the_report)
+        command.run(ConvertConfig('mnist', str(out), str(source)), [])
+    assert {path.name for path in out.iterdir()} == {*whole, '.unfinished'} - {'conversion.json'}
+    assert convert('mnist', source, out) == whole
 
 
 def cut(path: Path) -> None:
