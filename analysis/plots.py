@@ -78,7 +78,7 @@ def _bars(panel: Any, records: Sequence[Record], names: Sequence[str], precision
 def machine(record: Record) -> str:
     """Processors and TensorFlow, for a title."""
     cpu, build = record['machine']['cpu'], record['build']
-    return f'{cpu["usable_cpus"]} cores of {cpu["name"]}, TensorFlow {build["tensorflow"]}'
+    return f'{cpu["usable_cpus"]} processors of {cpu["name"]}, TensorFlow {build["tensorflow"]}'
 
 
 if __name__ == '__main__':

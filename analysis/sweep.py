@@ -98,7 +98,8 @@ def _peaks(cell: Cell) -> dict[str, float]:
     found: dict[str, list[float]] = {}
     for record in cell.records.values():
         if record['work']:
-            found.setdefault(record['config']['network']['precision'], []).append(record['work']['peak_gflops'])
+            peak = record['work']['gflops'] / record['work']['fraction']
+            found.setdefault(record['config']['network']['precision'], []).append(peak)
     return {precision: statistics.geometric_mean(peaks) for precision, peaks in found.items()}
 
 
@@ -185,7 +186,36 @@ def _warnings(cells: Sequence[Cell]) -> list[Json]:
             entry = {'code': 'other_machine', 'runs': len(cell.records), 'cells': [labels.name_of(cell.values)]}
             text = 'Its runs are of different machines, builds or environments. Sweep again, into another folder.'
             found[f'other_machine {labels.name_of(cell.values)}'] = {**entry, 'text': text}
-    return list(found.values())
+    return [*found.values(), *_changes(cells)]
+
+
+def _changes(cells: Sequence[Cell]) -> list[Json]:
+    """That what no flag changes is not the same in all runs, as where a sweep went on after an upgrade."""
+    # A program of its own may bring another TensorFlow.
+    groups: dict[str | None, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.values.get('program'), []).append(cell)
+    found = []
+    for mine in groups.values():
+        states: dict[tuple[str, ...], list[Cell]] = {}
+        for cell in mine:
+            for record in cell.records.values():
+                states.setdefault(_installed(record), []).append(cell)
+        if len(states) > 1:
+            seen = [list(dict.fromkeys(values)) for values in zip(*states, strict=True)]
+            differ = [' or '.join(values) for values in seen if len(values) > 1]
+            fewest = min(states.values(), key=len)
+            names = dict.fromkeys(labels.name_of(cell.values) for cell in fewest)
+            text = f'Runs differ in more than their flags: {"; ".join(differ)}. Sweep again, into another folder.'
+            found.append({'code': 'machine_changed', 'text': text, 'runs': len(fewest), 'cells': list(names)})
+    return found
+
+
+def _installed(record: Json) -> tuple[str, ...]:
+    """Processor, kernel and TensorFlow of a run."""
+    machine_, build = record['machine'], record['build']
+    tensorflow = f'TensorFlow {build["tensorflow"]} ({build["git_version"]})'
+    return str(machine_['cpu']['name']), f'kernel {machine_["kernel"]}', tensorflow
 
 
 def _where(record: Json) -> tuple[Any, ...]:
@@ -199,7 +229,7 @@ def machine(cells: Sequence[Cell]) -> str | None:
     if record is None:
         return None
     cpu = record['machine']['cpu']
-    return f'{cpu["usable_cpus"]} cores of {cpu["name"]}, TensorFlow {record["build"]["tensorflow"]}'
+    return f'{cpu["usable_cpus"]} processors of {cpu["name"]}, TensorFlow {record["build"]["tensorflow"]}'
 
 
 def text(found: Json) -> list[str]:

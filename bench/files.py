@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -32,6 +33,26 @@ def write(path: Path, text: str) -> None:
         if temporary:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+
+def make(path: Path, how: Callable[[Path], object]) -> None:
+    """Has a file made, such as a plot, in the place of what was there.
+
+    Args:
+      how: makes it at the path that it is given, whose name is hidden and ends alike.
+
+    Raises:
+      BenchError: it cannot be written; what was there stands.
+    """
+    hidden = path.with_name(f'.{path.name}')
+    try:
+        how(hidden)
+        hidden.replace(path)
+    except OSError as error:
+        raise BenchError(f'{path} could not be written: {error.strerror}. Make room, or name another place.') from None
+    finally:
+        with contextlib.suppress(OSError):
+            hidden.unlink()
 
 
 def give_usual_permissions(path: Path) -> None:

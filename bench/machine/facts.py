@@ -123,7 +123,7 @@ def _instruction_sets(seen: Probe | str) -> list[Json]:
             {
                 'name': one.name,
                 'title': one.title,
-                'processor': 'yes' if one.name in flags else 'no',
+                'processor': instruction_sets.has(one.name, flags),
                 'built': built,
                 'onednn': used,
                 'evidence': evidence,

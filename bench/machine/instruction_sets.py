@@ -79,6 +79,9 @@ ALIASES = {
     'AVX10_1_512_AMX': 'AVX512_CORE_AMX',
     'AVX10_1_512_AMX_FP16': 'AVX512_CORE_AMX_FP16',
 }
+# Linux lists these in no /proc/cpuinfo (arch/x86/include/asm/cpufeatures.h hides amx_fp16, and the others are in
+# arch/x86/kvm/reverse_cpuid.h alone); each with a set that processors with it have, too, and that is listed.
+_UNLISTED = {'avx_vnni_int8': 'avx_vnni', 'avx_ne_convert': 'avx_vnni', 'amx_fp16': 'amx_tile'}
 
 
 def of_architecture(flags: Iterable[str]) -> tuple[InstructionSet, ...]:
@@ -100,3 +103,17 @@ def levels_of(flags: Iterable[str]) -> tuple[str, ...]:
     """The levels that a processor has all instruction sets for."""
     found = frozenset(flags)
     return tuple(name for name, needed in LEVELS.items() if needed <= found)
+
+
+def untold_levels(flags: Iterable[str]) -> tuple[str, ...]:
+    """The levels that a processor may have instruction sets for, which Linux does not tell."""
+    found = frozenset(flags)
+    states = {name: {has(each, found) for each in needed} for name, needed in LEVELS.items()}
+    return tuple(name for name, told in states.items() if 'unknown' in told and 'no' not in told)
+
+
+def has(name: str, flags: frozenset[str]) -> str:
+    """'yes', 'no' or, of what Linux does not tell, 'unknown': whether a processor has an instruction set."""
+    if name in flags:
+        return 'yes'
+    return 'unknown' if _UNLISTED.get(name) in flags else 'no'

@@ -86,7 +86,7 @@ def _max_isa_problems(options: MachineOptions, detect: Callable[..., Any]) -> li
         return []
     flag = f'--onednn_max_isa={options.onednn_max_isa}'
     can = instruction_sets.levels_of(cpu.flags())
-    if options.onednn_max_isa not in can:
+    if options.onednn_max_isa not in (*can, *instruction_sets.untold_levels(cpu.flags())):
         what = f'has {", ".join(can)}' if can else 'is not one that oneDNN knows these levels of'
         return [f'{flag} would limit nothing: the processor {what}.']
     able = detect(given=options.variables())

@@ -185,10 +185,11 @@ def built_for(one: InstructionSet, flags: frozenset[str], seen: Probe) -> str:
         return 'yes'  # Every program for 64-bit ARM is.
     if one.guard is None or seen.unused is None:
         return 'unknown'
-    if one.name not in flags or one.guard in seen.unused:
+    has = instruction_sets.has(one.name, flags)
+    if has == 'no' or one.guard in seen.unused:
         # Built for what the processor lacks TensorFlow would not have come to its end.
         return 'no'
-    return 'unknown' if one.name in _LATE else 'yes'
+    return 'unknown' if one.name in _LATE or has == 'unknown' else 'yes'
 
 
 def dispatched(one: InstructionSet, flags: frozenset[str], seen: Probe) -> tuple[str, str]:
@@ -198,7 +199,7 @@ def dispatched(one: InstructionSet, flags: frozenset[str], seen: Probe) -> tuple
     """
     if not any(seen.convolutions.values()):
         return 'no', 'oneDNN is off' if not seen.onednn else 'oneDNN computed no convolution'
-    if one.name not in flags:
+    if instruction_sets.has(one.name, flags) == 'no':
         return 'no', ''
     names = seen.convolutions.get(one.dtype, ())
     if not names:

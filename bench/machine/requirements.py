@@ -87,8 +87,10 @@ def _answer(column: str, name: str, ask: Callable[[], Probe | str]) -> Answer:
     if not column and name == 'openmp':
         return _openmp()
     if not column and name in _SETS:
-        met = name in cpu.flags()
-        return Answer(name, met, f'the processor ({cpu.processor().name}) {"has" if met else "does not have"} it')
+        who = f'the processor ({cpu.processor().name})'
+        whys = {'yes': f'{who} has it', 'no': f'{who} does not have it'}
+        has = instruction_sets.has(name, cpu.flags())
+        return Answer(name, has == 'yes', whys.get(has, f'unknown: Linux does not tell whether {who} has it'))
     word = f'{column}:{name}' if column else name
     seen = ask()
     if isinstance(seen, str):

@@ -131,7 +131,7 @@ def execute(
     except (BenchError, MemoryError, ValueError, OverflowError, *pipeline.ERRORS) as error:
         return _failed(error, dataset, screen, strategy)
     if step.multiply_adds and measurement.step_seconds and not seen.error and not stop_requested():
-        return dataclasses.replace(seen, machine_rates=_machine_rates(config, screen))
+        return dataclasses.replace(seen, machine_rates=_machine_rates(config, seen.traced, screen))
     return seen
 
 
@@ -196,10 +196,12 @@ def _profiled(
         return dataclasses.replace(seen, error=f'The profile could not be made. {_explained(error, None, screen)}')
 
 
-def _machine_rates(config: BenchmarkConfig, screen: Screen) -> dict[str, rates.Rates]:
-    """In the run's precision; for a profile also in float32, in which some operations of every network compute."""
+def _machine_rates(config: BenchmarkConfig, traced: trace.Trace | None, screen: Screen) -> dict[str, rates.Rates]:
+    """In the run's precision; for a profile also in those that its operations compute in."""
     screen.progress('measuring what this machine does at the most')
-    precisions = dict.fromkeys([config.network.precision, *(['fp32'] if config.profile.profile else [])])
+    # Some of every network are in float32; and a user's own may compute in bfloat16 unasked.
+    operations = traced.operations if traced else ()
+    precisions = dict.fromkeys([config.network.precision, *(each.precision for each in operations)])
     # Without XLA, so that runs with and without it are compared with the same.
     plain = _session_config(config, 'fp32', xla=False)
     return {precision: rates.measure(plain, precision) for precision in precisions}

@@ -11,8 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 
 from analysis import plots, roofline
-from bench import record
-from bench.errors import BenchError
+from bench import files, record
 from bench.machine.rates import Rates
 from bench.record import Json
 from bench.runners import operation_work, summary
@@ -43,14 +42,8 @@ def write(trace: Trace, rates: Mapping[str, Rates], run: Json, name: str, screen
     run['profile'] = path.name
     screen.line(f'{"profile":<12}{path}')
     screen.progress('drawing the plot')
-    # Hidden until it is whole.
-    drawn, plot = path.with_name(f'.{path.stem}.png'), path.with_suffix('.png')
-    try:
-        roofline.plot(found, drawn)
-        drawn.replace(plot)
-    except OSError as error:
-        drawn.unlink(missing_ok=True)
-        raise BenchError(f'The plot {plot} could not be written: {error.strerror}. Make room and run again.') from None
+    plot = path.with_suffix('.png')
+    files.make(plot, lambda drawn: roofline.plot(found, drawn))
     screen.line(f'{"plot":<12}{plot}')
 
 

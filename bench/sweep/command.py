@@ -222,5 +222,5 @@ def _show(table: record.Json, folder: Folder, screen: Screen) -> None:
     from analysis import sweep_plot
 
     if any(row['rounds'] for row in table['cells']):
-        sweep_plot.draw(table, folder.path / 'plot.png')
+        files.make(folder.path / 'plot.png', lambda path: sweep_plot.draw(table, path))
         screen.line(f'{"plot":<12}{folder.path / "plot.png"}, and the table beside it as JSON')

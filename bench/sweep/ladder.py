@@ -46,10 +46,10 @@ def rungs(has: frozenset[str] | None = None) -> tuple[list[Mapping[str, str]], l
             for precision in precisions
             for layout in _LAYOUTS
         ]
-    return found, _left_out(levels, {rung['precision'] for rung in found})
+    return found, _left_out(levels, instruction_sets.untold_levels(has), {rung['precision'] for rung in found})
 
 
-def _left_out(levels: Sequence[str], precisions: set[str]) -> list[str]:
+def _left_out(levels: Sequence[str], untold: Sequence[str], precisions: set[str]) -> list[str]:
     found = ["NCHW without oneDNN: TensorFlow's own kernels compute convolutions on CPUs in NHWC alone."]
     if 'bf16' in precisions:
         found.append('bf16 without oneDNN, or with less than its instruction sets: nothing computes in it there.')
@@ -57,5 +57,6 @@ def _left_out(levels: Sequence[str], precisions: set[str]) -> list[str]:
         found.append('bf16: this processor has no arithmetic for it.')
     found += [f'fp32 with {level}: it adds arithmetic in bfloat16 alone.' for level in levels if level in _BF16]
     found += [f'{level}: it adds {_OTHERS[level]} alone.' for level in levels if level in _OTHERS]
-    missing = [level for level in instruction_sets.LEVELS if level not in levels]
+    found += [f'{level}: Linux does not tell whether this processor has it.' for level in untold]
+    missing = [level for level in instruction_sets.LEVELS if level not in (*levels, *untold)]
     return found + ([f'{", ".join(missing)}: this processor has them not.'] if levels and missing else [])

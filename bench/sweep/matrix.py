@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from analysis import labels
-from bench import flags
+from bench import flags, settings
 from bench.config import BenchmarkConfig
 from bench.errors import UsageError, nearest
 from bench.machine import tuning
@@ -137,7 +137,7 @@ def _cell(
     if divided and typed['batch_size'].isdecimal() and typed['num_workers'].isdecimal():
         typed['batch_size'] = str(int(typed['batch_size']) // int(typed['num_workers']))
     words = tuple(f'--{name}={value}' for name, value in typed.items())
-    config, wrong = flags.parse(BenchmarkConfig, words, 'sweep')
+    config, wrong = settings.parse(BenchmarkConfig, words, 'sweep')
     try:
         registry.get(config.network.model)
     except UsageError as error:

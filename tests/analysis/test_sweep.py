@@ -29,10 +29,10 @@ def record(speed: float, *, fraction: float | None = 0.5, workers: int = 1, **ch
             'threads': {'num_intra_threads': changes.pop('threads', 2)},
         },
         'throughput': {'images_per_second': speed, 'low': 0.9 * speed, 'high': 1.1 * speed, 'confidence': 0.95},
-        'work': None if fraction is None else {'fraction': fraction, 'gflops': speed, 'peak_gflops': speed / fraction},
+        'work': None if fraction is None else {'fraction': fraction, 'gflops': speed},
         'workers': [{'cpus': changes.get('cpus')} for _ in range(workers)],
-        'machine': {'cpu': {'name': 'Some CPU', 'usable_cpus': 2}},
-        'build': {'tensorflow': '2.18.1'},
+        'machine': {'cpu': {'name': changes.pop('cpu', 'Some CPU'), 'usable_cpus': 2}, 'kernel': '6.1'},
+        'build': {'tensorflow': changes.pop('tensorflow', '2.18.1'), 'git_version': 'v2'},
         'machine_fingerprint': changes.pop('machine', 'm'),
         'build_fingerprint': 'b',
         'environment': {},
@@ -179,6 +179,22 @@ def test_a_rung_that_slows_the_large_product_too_looks_as_fast_as_the_machine() 
     assert lines[0].endswith('% of peak  % of best')
     assert [line.split()[-2:] for line in lines[1:]] == [['40', '40'], ['80', '15'], ['50', '50'], ['-', '-']]
     assert any(line.startswith('% of best   of the highest such peak') for line in sweep.legend(found))
+
+
+def test_cells_of_different_processors_or_tensorflows_are_compared_without_a_word() -> None:
+    def warned(*records: dict[str, Any], **values: str) -> list[str]:
+        cells = [cell({'p': str(at), **values}, [each]) for at, each in enumerate(records)]
+        return [each['text'] for each in table(cells, 'p')['warnings']]
+
+    assert warned(record(1), record(2), record(3)) == []
+    # Cells differ in their build where oneDNN is off in some.
+    assert warned(record(1), {**record(2), 'build_fingerprint': 'another'}) == []
+    (text,) = warned(record(1), record(2), record(3, tensorflow='2.19.0'))
+    assert text.startswith('Runs differ in more than their flags: TensorFlow 2.18.1 (v2) or TensorFlow 2.19.0 (v2). ')
+    (text,) = warned(record(1), record(2, cpu='Another', machine='n'))
+    assert 'Some CPU or Another.' in text
+    cells = [cell({'program': name}, [record(1, tensorflow=name)]) for name in ('host', 'image')]
+    assert table(cells, 'program')['warnings'] == []
 
 
 def rung(isa: str | None, speed: float, precision: str = 'fp32', layout: str = 'NHWC', **changes: Any) -> sweep.Cell:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from program import on_a_full_disk, python
 
-from bench import record
+from bench import files, record
 from bench.errors import BenchError
 
 SMALL = {'schema_version': 1, 'x': 1.5}
@@ -20,6 +20,21 @@ def test_a_second_record_of_the_same_name_takes_another_name(tmp_path: Path) -> 
     assert [first.name, second.name] == ['run.json', 'run-2.json']
     assert [record.read(path)['x'] for path in (first, second)] == [1, 2]
     assert sorted(path.name for path in (tmp_path / 'new').iterdir()) == ['run-2.json', 'run.json']
+
+
+def test_a_plot_that_could_not_be_drawn_takes_the_place_of_the_one_before(tmp_path: Path) -> None:
+    plot = tmp_path / 'plot.png'
+    files.make(plot, lambda path: path.write_text('whole'))
+
+    def half(path: Path) -> None:
+        assert path.suffix == '.png'
+        path.write_text('ha')
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    with pytest.raises(BenchError, match=r'plot\.png could not be written: No space left'):
+        files.make(plot, half)
+    assert [path.name for path in tmp_path.iterdir()] == ['plot.png']
+    assert plot.read_text() == 'whole'
 
 
 def test_a_file_system_without_hard_links_takes_records_and_keeps_each(

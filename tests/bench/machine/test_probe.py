@@ -98,7 +98,7 @@ def test_a_build_is_for_what_the_guard_does_not_name_and_unknown_where_the_guard
          'avx2 fma', 'avx512f avx512_vnni', 'avx512_bf16'),
         ('intel_sapphire_rapids',
          {'fp32': 'brgconv:avx512_core', 'bf16': 'brg_conv_fwd:avx10_1_512_amx', 'int8': 'brgconv:avx512_core_vnni'},
-         'avx512f amx_bf16 amx_tile avx512_bf16 avx512_vnni', 'amx_int8 amx_fp16', 'avx512_fp16'),
+         'avx512f amx_bf16 amx_tile avx512_bf16 avx512_vnni', 'amx_int8', 'avx512_fp16 amx_fp16'),
         ('intel_arrow_lake', {'fp32': 'jit:avx2', 'int8': 'brgconv:avx2_vnni'}, 'avx2 avx_vnni', 'avx512f', ''),
         ('arm_neoverse_v1', {'fp32': 'brgconv:sve_256', 'bf16': 'gemm:acl'}, 'sve', '', 'bf16 asimddp'),
         ('arm_neoverse_n1', {'fp32': 'indirect_gemm:acl'}, 'asimd', 'sve bf16', ''),

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.machine import capabilities, instruction_sets, proc_cpuinfo
+from bench.machine import capabilities, cpu, instruction_sets, proc_cpuinfo, requirements
+from bench.machine.options import MachineOptions, machine_problems
+from bench.sweep import ladder
 
 TEXTS = Path(__file__).parents[2] / 'data' / 'cpuinfo'
 INTEL, AMD = 'GenuineIntel', 'AuthenticAMD'
@@ -85,6 +87,35 @@ def test_the_levels_of_onednn_that_a_processor_can_compute(name: str, best: str 
     levels = instruction_sets.levels_of(parsed(name).flags)
     assert (levels[-1] if levels else None) == best
     assert not_of_it not in levels
+
+
+@pytest.mark.parametrize(
+    ('name', 'untold'),
+    [
+        ('intel_haswell', ()),
+        ('amd_zen4', ()),
+        # Has both sets of it, which no /proc/cpuinfo lists.
+        ('intel_arrow_lake', ('AVX2_VNNI_2',)),
+        ('intel_sapphire_rapids', ('AVX2_VNNI_2', 'AVX512_CORE_AMX_FP16')),
+        ('arm_neoverse_v2', ()),
+    ],
+)
+def test_a_processor_is_said_to_lack_what_linux_does_not_list(
+    name: str, untold: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = parsed(name).flags
+    assert instruction_sets.untold_levels(flags) == untold
+    left_out = ladder.rungs(flags)[1]
+    assert [text.partition(':')[0] for text in left_out if 'Linux does not tell' in text] == list(untold)
+    lacks = [text for text in left_out if 'has them not' in text]
+    assert not any(level in f'{text},'.replace(':', ',').split(', ') for text in lacks for level in untold)
+    monkeypatch.setattr(cpu, 'flags', lambda: flags)
+    for level in untold:
+        options = MachineOptions(onednn_max_isa=level)
+        assert machine_problems(options, lambda given: capabilities.detect({}, flags, {}, openmp=())) == []
+    (answer,) = requirements.answers([('', 'amx_fp16')], lambda: '')
+    assert not answer.met
+    assert ('Linux does not tell' in answer.reason) == ('AVX512_CORE_AMX_FP16' in untold)
 
 
 # TensorFlow 2.18 turns oneDNN on by itself with VNNI, BF16 or AMX, and on Neoverse V1 (tensorflow/core/util/port.cc).

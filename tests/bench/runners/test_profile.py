@@ -13,12 +13,13 @@ from program import run
 from bench import config as configs
 from bench import options
 from bench.cli import main
-from bench.machine import capabilities
+from bench.machine import capabilities, rates
 from bench.machine.rates import Rates
 from bench.models import registry
-from bench.runners import profile, session, step, trace
+from bench.runners import execution, profile, session, step, trace
 from bench.runners.operation_work import Work
 from bench.runners.trace import Operation, Trace
+from bench.screen import Screen
 
 RATES = {
     'fp32': Rates('fp32', 2, {'a': 150e9, 'b': 200e9}, 20e9),
@@ -51,6 +52,17 @@ def test_the_roofline_is_the_slower_of_arithmetic_and_memory() -> None:
     )
     assert list(lines)[:3] == ['net/conv2/Conv2D', 'net/conv1/Relu', 'net/conv1/Conv2D'], 'those that lose most first'
     assert lines['net/conv1/Conv2D']['lost_seconds'] == pytest.approx(0.006)
+
+
+def test_a_network_that_computes_in_bfloat16_unasked_loses_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rates, 'measure', lambda _, precision: RATES[precision])
+    work = Work(10**7, 4 * 10**8, False)
+    seen = Trace((0.1,), (operation('a', 'Relu', 0.03, work), operation('b', 'Relu', 0.03, work, 'bf16')))
+    run = configs.BenchmarkConfig()
+    measured = execution._machine_rates(run, seen, Screen())
+    assert list(measured) == ['fp32', 'bf16']
+    assert len(profile.assemble(seen, measured, {})['operations']) == 2
+    assert list(execution._machine_rates(run, None, Screen())) == ['fp32']
 
 
 def test_an_operation_faster_than_the_roofline_loses_nothing() -> None:

@@ -61,6 +61,7 @@ def test_aliases_switches_and_semicolons_are_not_understood() -> None:
         (['stray'], ["'stray'"]),
         (['--batch_size=8,'], ['--batch_size=: a whole number']),
         (['--result_dir=x'], ['--sweep_dir']),
+        (['--settings=missing.json', '--precision=fp32,bf16'], ['--settings=missing.json: No such file']),
         (['--model=lenet,lenett'], ['lenett', 'Did you mean lenet?']),
         (['--model=vgg_16', '--image_size=1,2'], ['--image_size=1 is too small', '--image_size=2 is too small']),
     ],
