@@ -80,7 +80,8 @@ def wait(peers: Mapping[str, str], seconds: float, waiting: Callable[[str], None
             raise BenchError(
                 f'Waited {seconds:.0f} seconds for {_listed(missing)}, and no answer came. Start what is missing, with '
                 'the same --ps_hosts and --worker_hosts everywhere; look whether a firewall is between; '
-                '--wait_seconds is how long the others wait.'
+                '--wait_seconds is how long the others wait, also while workers with --skip_bad_records look through '
+                'all records before they answer.'
             )
         waiting(f'waiting for {_listed(missing)}')
         time.sleep(min(0.2, max(0.0, end - time.monotonic())))

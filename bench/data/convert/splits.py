@@ -7,16 +7,25 @@ seed and nothing else.
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from bench.data.convert.pictures import Encoded
+from bench.data.progress import Progress
 
 Array = Any
 
 _TAIL = 4096
+# Threads that read, which on most storage is waiting; and pictures of one piece of their work.
+_READERS = 8
+_CHUNK = 256
+# So many are read in a moment, which needs no line of progress.
+_QUICK = 2048
 
 
 def shuffled(count: int, seed: int) -> Array:
@@ -53,20 +62,39 @@ def twins(pictures: Encoded) -> Array:
 
     Read are the ends of those that are of equal length, and whole those whose ends are equal too.
     """
-    groups = np.arange(len(pictures.sizes))
     _, kind, counts = np.unique(pictures.sizes, return_inverse=True, return_counts=True)
-    suspects = np.flatnonzero(counts[kind] > 1)
-    for ends_alike in _alike(pictures, suspects, _TAIL):
-        for alike in _alike(pictures, ends_alike, None):
-            groups[alike] = alike[0]
+    suspects = np.flatnonzero(counts[kind] > 1).tolist()
+    alike: list[list[int]] = []
+    for what, last in (("comparing pictures' ends", _TAIL), ('comparing pictures', None)):
+        alike = _alike(pictures, suspects, what, last)
+        suspects = [index for group in alike for index in group]
+    groups = np.arange(len(pictures.sizes))
+    for group in alike:
+        groups[group] = group[0]
     return groups
 
 
-def _alike(pictures: Encoded, indices: Any, last: int | None) -> list[list[int]]:
+def _alike(pictures: Encoded, indices: Sequence[int], what: str, last: int | None) -> list[list[int]]:
     """Lists of two or more pictures of equal size and equal last bytes; all bytes where None."""
+
+    def digests(chunk: Sequence[int]) -> list[bytes]:
+        starts = (max(0, int(pictures.sizes[index]) - last) if last else 0 for index in chunk)
+        return [
+            hashlib.sha256(pictures.read(index, start)).digest() for index, start in zip(chunk, starts, strict=True)
+        ]
+
     found: dict[tuple[int, bytes], list[int]] = {}
-    for index in map(int, indices):
-        size = int(pictures.sizes[index])
-        data = pictures.read(index, max(0, size - last) if last else 0)
-        found.setdefault((size, hashlib.sha256(data).digest()), []).append(index)
-    return [alike for alike in found.values() if len(alike) > 1]
+    chunks = [indices[start : start + _CHUNK] for start in range(0, len(indices), _CHUNK)]
+    with contextlib.ExitStack() as stack:
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(_READERS))
+        stack.callback(pool.shutdown, cancel_futures=True)
+        progress = None
+        if len(indices) > _QUICK:
+            progress = stack.enter_context(Progress(what, 'pictures'))
+            progress.start(0, len(indices))
+        for chunk, seen in zip(chunks, pool.map(digests, chunks), strict=True):
+            for index, digest in zip(chunk, seen, strict=True):
+                found.setdefault((int(pictures.sizes[index]), digest), []).append(index)
+            if progress:
+                progress.advance(len(chunk))
+    return [group for group in found.values() if len(group) > 1]

@@ -98,6 +98,8 @@ def test_waiting_names_who_is_missing_and_not_who_is_there() -> None:
         peers.wait({'ps 0': alive, 'worker 1': missing}, 1.0, told.append)
     assert f'worker 1 ({missing})' in str(error.value)
     assert 'ps 0' not in str(error.value)
+    # What a worker that was started may be doing.
+    assert '--wait_seconds' in str(error.value) and '--skip_bad_records' in str(error.value)
     assert told and set(told) == {f'waiting for worker 1 ({missing})'}
 
 

@@ -69,6 +69,16 @@ def test_twins_are_found_also_where_only_the_beginnings_differ() -> None:
     assert splits.twins(InMemory(contents)).tolist() == [0, 1, 0, 3, 4, 3, 0, 7]
 
 
+def test_twins_among_many_are_found_wherever_they_are_and_the_search_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    contents = [b'%04d' % number for number in np.random.RandomState(0).randint(0, 2000, 3000)]
+    first: dict[bytes, int] = {}
+    wanted = [first.setdefault(content, index) for index, content in enumerate(contents)]
+    assert splits.twins(InMemory(contents)).tolist() == wanted
+    assert "comparing pictures' ends: 3,000 of 3,000 pictures" in capsys.readouterr().out
+
+
 def test_pictures_of_different_lengths_are_not_read_and_of_others_the_end_alone() -> None:
     different = InMemory([bytes(1000 + index) for index in range(50)])
     splits.twins(different)
