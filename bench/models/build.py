@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from bench.errors import BenchError, UsageError
-from bench.models import user_network
+from bench.models import multiply_adds, user_network
 from bench.models.layers import Layers, Tensor
 from bench.models.registry import Network
 from bench.models.slim import slim
@@ -59,6 +59,10 @@ def _build_own(network: Network, layers: Layers, images: Tensor) -> Tensor:
             raise BenchError(
                 f'{network.name} gives {seen}; logits of the shape {wanted} in float32 are expected: [N, num_classes].'
             )
+    if images.op not in multiply_adds.leading_to([logits]):
+        raise BenchError(f'{network.name} gives logits that do not depend on the images: nothing would be computed.')
+    if layers.is_training and not tf.trainable_variables():
+        raise BenchError(f'{network.name} has no variables, and so nothing to train. Give --forward_only.')
     known = {variable.ref() for variable in before}
     unshared = [variable.op.name for variable in tf.global_variables() if variable.ref() not in known]
     if unshared and tf.get_variable_scope().reuse:

@@ -26,11 +26,12 @@ def count(outputs: Sequence[Any]) -> int:
     Raises:
       BenchError: an operation's shapes are not all known, as a user's own network may have them.
     """
-    total = sum(_of_operation(operation) for operation in _leading_to(outputs))
+    total = sum(_of_operation(operation) for operation in leading_to(outputs))
     return total // _shape(outputs[0])[0]
 
 
-def _leading_to(outputs: Sequence[Any]) -> set[tf.Operation]:
+def leading_to(outputs: Sequence[Any]) -> set[tf.Operation]:
+    """All operations that tensors are computed from."""
     waiting = [tensor.op for tensor in outputs]
     seen: set[tf.Operation] = set()
     while waiting:

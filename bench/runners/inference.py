@@ -28,7 +28,10 @@ def can_be_frozen() -> bool:
 def freeze(session: tf.Session, output: str) -> tf.GraphDef:
     """The part of the session's graph that computes the operation `output`, with its variables' present values."""
     frozen = tf.graph_util.convert_variables_to_constants(session, session.graph.as_graph_def(), [output])
+    functions = frozen.library
     frozen = tf.graph_util.remove_training_nodes(frozen, protected_nodes=[output])
+    # Which it forgets: those of tf.cond and tf.function in a user's own network.
+    frozen.library.CopyFrom(functions)
     _reshape_constants(frozen)
     return tf.graph_util.extract_sub_graph(frozen, [output])
 
@@ -63,13 +66,13 @@ def fold_batch_norms(graph_def: tf.GraphDef, output: str) -> tf.GraphDef:
     """Scales each convolution's constant weights by the batch norm behind it, which becomes an addition of biases.
 
     Biases that are added between the two, as Keras' ResNets do, become a part of the new ones. A batch norm that does
-    not follow a convolution, or follows one whose result is used elsewhere too, stays. Only what leads to the operation
-    `output` is left.
+    not follow a convolution, follows one whose result is used elsewhere too, or uses the batch's own statistics, stays.
+    Only what leads to the operation `output` is left.
     """
     nodes = {node.name: node for node in graph_def.node}
     readers = collections.Counter(name for node in graph_def.node for name in node.input)
     for node in graph_def.node:
-        if node.op != 'FusedBatchNormV3':
+        if node.op != 'FusedBatchNormV3' or node.attr['is_training'].b:
             continue
         before = nodes.get(node.input[0])
         biases = ''

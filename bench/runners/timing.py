@@ -291,6 +291,10 @@ def warnings(measurement: Measurement) -> list[dict[str, str]]:
         )
     if measurement.not_finite:
         found.append(
-            {'code': 'loss_not_finite', 'text': 'The loss became infinite or NaN. Use a smaller --learning_rate.'}
+            {
+                'code': 'loss_not_finite',
+                'text': 'The loss became infinite or NaN. In training use a smaller --learning_rate; in inference look '
+                'for such values in the checkpoint, or in what the network computes.',
+            }
         )
     return found

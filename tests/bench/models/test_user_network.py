@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 from program import ROOT, run
@@ -17,6 +18,7 @@ from bench.errors import BenchError, UsageError
 from bench.models import registry
 from bench.models.build import build
 from bench.models.slim import slim
+from bench.runners import inference
 
 IMPORT = 'from bench.models.registry import register\n'
 TINY = (
@@ -79,6 +81,30 @@ def test_an_own_network_is_frozen_for_inference(tmp_path: Path) -> None:
     done = program(tmp_path, '--model=mine.py', '--forward_only', '--num_warmup_batches=0', '--num_batches=2')
     assert done.returncode == 0, done.stderr
     assert 'mine.py:tiny, inference' in done.stdout
+
+
+def test_functions_and_the_batchs_own_statistics_are_frozen_as_they_are(tmp_path: Path) -> None:
+    file = tmp_path / 'own.py'
+    file.write_text(
+        'import tensorflow.compat.v1 as tf\n'
+        + IMPORT
+        + "@register('own', image_size=8)\ndef own(net, images):\n"
+        + "    x = tf.nn.conv2d(images, tf.get_variable('w', [3, 3, 3, 4]), 2, 'SAME')\n"
+        + '    x, _, _ = tf.nn.fused_batch_norm(x, tf.ones(4), tf.ones(4), is_training=True)\n'
+        + '    x = tf.cond(tf.reduce_mean(x) > 100, lambda: x, lambda: x + 1)\n'
+        + "    return net.dense(tf.reduce_mean(x, [1, 2]), 10, 'logits', activation=None)\n"
+    )
+    pictures = np.random.RandomState(1).uniform(-1, 1, (2, 8, 8, 3)).astype(np.float32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        images = tf.placeholder(tf.float32, pictures.shape, 'images')
+        logits = build(registry.get(str(file)), images, num_classes=10).logits
+        session.run(tf.global_variables_initializer())
+        wanted = session.run(logits, {images: pictures})
+        name = logits.op.name
+        frozen = inference.fold_batch_norms(inference.freeze(session, name), name)
+    with tf.Graph().as_default(), tf.Session() as session:
+        found = session.run(inference.attach(frozen, 'images', tf.constant(pictures), name))
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_own_networks_do_not_mix_with_the_programs(tmp_path: Path) -> None:
@@ -156,6 +182,11 @@ def test_a_wrong_file_is_wrong_usage_told_with_all_else_that_is_wrong(tmp_path: 
         ('pass', 'gives None; logits of the shape [2, 5] in float32 are expected'),
         ('return np.zeros([2, 5])', 'gives an object of the type ndarray; logits'),
         ('return tf.zeros([2, 5], tf.float16)', 'gives a tensor of the shape [2, 5] in float16; logits'),
+        ("return 1 * tf.get_variable('a', [2, 5])", 'gives logits that do not depend on the images'),
+        (
+            'return tf.reduce_mean(images, [1, 2, 3], keepdims=True)[:, :, 0, 0] * tf.ones([1, 5])',
+            'has no variables, and so',
+        ),
         ('return tf.py_func(lambda: 0, [], tf.float32)', 'gives a tensor of the shape unknown in float32; logits'),
         (
             'net.aux_logits.append(images); return tf.zeros([2, 5])',
@@ -170,7 +201,7 @@ def test_a_function_that_fails_or_gives_no_logits_is_told_with_its_line(tmp_path
     imports = f'import numpy as np\nimport tensorflow.compat.v1 as tf\n{IMPORT}'
     file.write_text(f"{imports}\n@register('mine', image_size=8)\ndef mine(net, images):\n    {body}\n")
     with tf.Graph().as_default(), pytest.raises(BenchError) as error:
-        build(registry.get(str(file)), tf.zeros([2, 8, 8, 3]), num_classes=5)
+        build(registry.get(str(file)), tf.zeros([2, 8, 8, 3]), num_classes=5, is_training=True)
     assert told in str(error.value)
     assert str(error.value).startswith(f'{file}:mine ')
 
