@@ -8,7 +8,7 @@ BenchError               exit status 1: the run failed
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 class BenchError(Exception):
@@ -36,8 +36,12 @@ def number(count: int, noun: str, plural: str | None = None) -> str:
     return f'{count} {noun if count == 1 else plural or noun + "s"}'
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """' Did you mean X?' for the known word that is most like `word` in any case, or '' where none is."""
-    words = {each.lower(): each for each in known}
+def nearest(word: str, known: Iterable[str], spellings: Mapping[str, str] | None = None) -> str:
+    """' Did you mean X?' for the known word that is most like `word` in any case, or '' where none is.
+
+    Args:
+      spellings: what people may write for a known word, and that word.
+    """
+    words = {each.lower(): told for each, told in (spellings or {}).items()} | {each.lower(): each for each in known}
     found = difflib.get_close_matches(word.lower(), words, n=1, cutoff=0.5)
     return f' Did you mean {words[found[0]]}?' if found else ''

@@ -16,6 +16,7 @@ import fnmatch
 import functools
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,8 +219,24 @@ def get(name: str) -> Network:
 
 def absent(word: str) -> str:
     """What to say of a word that no network has: why tf_cnn_benchmarks' is another one, or which name is nearest."""
-    hint = nearest(word, names_and_aliases()) or ' `run_benchmark.py models` lists them.'
-    return tf_cnn_benchmarks.refusal(word) or f'there is no such network.{hint}'
+    return tf_cnn_benchmarks.refusal(word) or f'there is no such network.{_hint(word)}'
+
+
+_KERAS = 'keras/'
+# A name without its version is taken for the first one: resnet_50 for resnet_v1_50, and not for resnet_d_50.
+_FIRST_VERSION = re.compile(r'_v1(?![.\d])')
+
+
+def _hint(word: str) -> str:
+    if word != word.lower() and matching(word.lower()):
+        return f' Did you mean {word.lower()}?'
+    known = names_and_aliases()
+    if word.lower().startswith(_KERAS):
+        # The beginning that they share would make any two of them alike.
+        names = {name.removeprefix(_KERAS): name for name in known if name.startswith(_KERAS)}
+        return nearest(word[len(_KERAS) :], (), names) or f" `run_benchmark.py models '{_KERAS}*'` lists them."
+    without = {_FIRST_VERSION.sub('', name): name for name in known}
+    return nearest(word, known, without) or ' `run_benchmark.py models` lists them.'
 
 
 def _of_file(path: str, name: str) -> list[Network]:
@@ -243,12 +260,15 @@ def _of_file(path: str, name: str) -> list[Network]:
 @functools.cache
 def _registered_by(path: str, file: Path) -> list[Network]:
     """What a user's own file registers, under the names that it gives; `path` is how the user wrote it."""
-    known = names_and_aliases()
+    known, own = names_and_aliases(), set[str]()
     with _collecting() as registered:
         problem = user_network.run(file)
-    for word in (word for network in registered.values() for word in (network.name, *network.aliases)):
+    for word in (word for network in registered.values() for word in dict.fromkeys((network.name, *network.aliases))):
         if word in known:
             problem = problem or f'{word} is the name of a network of this program. Choose another one.'
+        if word in own:
+            problem = problem or f'two of its networks are called {word}, by name or alias. Rename one.'
+        own.add(word)
     if problem:
         raise UsageError([f'--model={path}: {problem}'])
     return [dataclasses.replace(network, file=file) for network in registered.values()]

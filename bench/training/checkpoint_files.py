@@ -20,7 +20,12 @@ from pathlib import Path, PurePosixPath
 from bench.errors import DataError, UsageError, nearest
 
 _FLAG = '--checkpoint_path'
+_STATE = 'checkpoint'
 _ARCHIVES = ('.tar.gz', '.tgz', '.tar')
+# How files begin that gzip, bzip2 and xz compressed, and what a tar archive has where. No checkpoint begins so: V1's
+# file and V2's index begin with a zero byte.
+_COMPRESSED = (b'\x1f\x8b', b'BZh', b'\xfd7zXZ')
+_MAGIC, _MAGIC_AT = b'ustar', 257
 # What V2's files, and V1's graph, have after the checkpoint's name.
 _PART = re.compile(r'\.(index|meta|data-\d{5}-of-\d{5})$')
 # How V1's only file is called in slim's archives and by tf.train.Saver.
@@ -34,14 +39,16 @@ class Checkpoint:
     Attributes:
       path: as the user named it.
       prefix: by which TensorFlow reads it: V1's file, or V2's files up to `.index`.
+      shown: the prefix as a message names it: within the archive, where that was unpacked to a temporary folder.
     """
 
     path: str
     prefix: str
+    shown: str
 
 
 def problems(path: str) -> list[str]:
-    """Why there is no checkpoint at `path`, as sentences; empty where there is one. An archive is not looked into."""
+    """Why there is no checkpoint at `path`, as sentences; empty where there is one. An archive is not unpacked."""
     try:
         if _archive(Path(path)) is None:
             _locate(Path(path))
@@ -55,8 +62,9 @@ def opened(path: str) -> Iterator[Checkpoint]:
     """The checkpoint that `path` names, readable until the context is left.
 
     Args:
-      path: a V1 file; a V2 prefix or one of its files; a folder, of which the newest is taken; a .tar.gz, .tgz or .tar,
-        whose checkpoint is unpacked to a temporary folder meanwhile. Where an archive holds several, the name within it
+      path: a V1 file; a V2 prefix or one of its files; a folder, of which the newest is taken, or its file
+        `checkpoint`; a tar archive of any name, compressed or not, whose checkpoint is unpacked to a temporary folder
+        meanwhile. Where an archive holds several, the name within it
         follows its own: `mobilenet.tgz/ema/model-540000`.
 
     Raises:
@@ -65,26 +73,52 @@ def opened(path: str) -> Iterator[Checkpoint]:
     """
     archive = _archive(Path(path))
     if archive is None:
-        yield Checkpoint(path, _locate(Path(path)))
+        prefix = _locate(Path(path))
+        yield Checkpoint(path, prefix, shown=prefix)
         return
     with tempfile.TemporaryDirectory(prefix='tf-bench-') as folder:
         _unpack(archive, Path(folder))
         within = Path(path).relative_to(archive).as_posix()
-        yield Checkpoint(path, str(Path(folder) / _choose_packed(archive, Path(folder), within)))
+        name = _choose_packed(archive, Path(folder), within)
+        yield Checkpoint(path, str(Path(folder) / name), shown=str(archive / name))
 
 
 def _archive(path: Path) -> Path | None:
     """The archive that the path names, or leads into."""
     for candidate in (path, *path.parents):
         if candidate.is_file():
-            return candidate if candidate.name.endswith(_ARCHIVES) else None
+            return candidate if _is_archive(candidate) else None
     return None
+
+
+def _is_archive(file: Path) -> bool:
+    """Whether the file's content is an archive's: a browser may save one without its extension.
+
+    Raises:
+      UsageError: it cannot be read, or is called an archive and is none.
+    """
+    try:
+        with file.open('rb') as opened_file:
+            begins = opened_file.read(_MAGIC_AT + len(_MAGIC))
+        if begins.startswith(_COMPRESSED) or begins[_MAGIC_AT:] == _MAGIC:
+            return not _PART.search(file.name)
+        if not file.name.endswith(_ARCHIVES):
+            return False
+        if tarfile.is_tarfile(file):
+            return True
+    except OSError as error:
+        raise UsageError([f'{_FLAG}={file} cannot be read: {error.strerror or error}.']) from None
+    looks = f'it begins with {begins[:15].decode(errors="replace")!r}' if begins else 'it is empty'
+    page = ', as a web page does' if begins.lstrip().lower().startswith((b'<!doc', b'<html')) else ''
+    raise UsageError([f'{_FLAG}={file} is no tar archive: {looks}{page}. Download it again.'])
 
 
 def _locate(path: Path) -> str:
     """The prefix of the checkpoint that a file, a prefix or a folder stands for."""
     if path.is_dir():
         return _newest(path)
+    if path.name == _STATE and path.is_file() and _state(path):
+        return _newest(path.parent)
     prefix = _PART.sub('', str(path))
     if _exists(Path(prefix)):
         return prefix
@@ -96,7 +130,7 @@ def _locate(path: Path) -> str:
 def _beside(path: Path) -> list[str]:
     """The names in the path's folder that could be given instead."""
     beside = [*path.parent.glob('*')]
-    others = [found for found in beside if found.name.endswith(_ARCHIVES) or (found / 'checkpoint').is_file()]
+    others = [found for found in beside if found.name.endswith(_ARCHIVES) or (found / _STATE).is_file()]
     return [found.name for found in (*_prefixes(path.parent, '*'), *others)]
 
 
@@ -106,12 +140,12 @@ def _exists(prefix: Path) -> bool:
 
 def _newest(folder: Path) -> str:
     """The checkpoint that the folder's file `checkpoint` names, or the only one there is."""
-    state = folder / 'checkpoint'
+    state = folder / _STATE
     if state.is_file():
-        named = re.search(r'^model_checkpoint_path: "(.+)"$', state.read_text(errors='replace'), re.MULTILINE)
+        named = _state(state)
         # An absolute name is that of the folder in which it was written, of which this one may be a copy.
-        candidates = [folder / named[1], folder / Path(named[1]).name] if named else []
-        if named and Path(named[1]).is_absolute():
+        candidates = [folder / named, folder / Path(named).name] if named else []
+        if named and Path(named).is_absolute():
             candidates.reverse()
         for candidate in candidates:
             if _exists(candidate):
@@ -123,6 +157,12 @@ def _newest(folder: Path) -> str:
         why = 'no file `checkpoint` names the newest'
         raise UsageError([_several(str(folder), [path.name for path in found], why)])
     return str(found[0])
+
+
+def _state(file: Path) -> str | None:
+    """The newest checkpoint's name, of a folder's file `checkpoint`; None where the file says none."""
+    named = re.search(r'^model_checkpoint_path: "(.+)"$', file.read_text(errors='replace'), re.MULTILINE)
+    return named and named[1]
 
 
 def _prefixes(folder: Path, pattern: str) -> list[Path]:
@@ -172,8 +212,8 @@ def _unpack(archive: Path, folder: Path) -> None:
                 with source, target.open('wb') as file:
                     shutil.copyfileobj(source, file)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise DataError(
-            f'{archive} could not be unpacked to {folder}: {reason.rstrip(".")}. '
-            'Where it is truncated or damaged, get it again; where there is no room, set TMPDIR to a larger folder.'
-        ) from None
+        refused = error.strerror if isinstance(error, OSError) else None
+        # Where no way of reading an archive succeeds, tarfile tells of each in a line of its own.
+        reason = refused or (str(error) if '\n' not in str(error) else 'its content is no tar archive')
+        remedy = 'Where there is no room, set TMPDIR to a larger folder' if refused else 'Download it again'
+        raise DataError(f'{archive} could not be unpacked to {folder}: {reason.rstrip(".")}. {remedy}.') from None

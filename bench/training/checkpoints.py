@@ -92,7 +92,7 @@ def _unreadable(checkpoint: Checkpoint, error: Exception) -> DataError:
     # TensorFlow tells first where in Python the operation was made: indented lines, and lines that end in a colon.
     lines = str(getattr(error, 'message', error)).splitlines()
     told = [line for line in lines if line.strip() and line[0] not in ' [' and not line.startswith(_WHERE)]
-    reason = next(iter(told), 'no reason is told').replace(checkpoint.prefix, checkpoint.path)
+    reason = next(iter(told), 'no reason is told').replace(checkpoint.prefix, checkpoint.shown)
     return DataError(
         f'{checkpoint.path} cannot be read as a checkpoint: {reason.rstrip(".")}. '
         'It may be truncated, damaged or something else; get it again.'

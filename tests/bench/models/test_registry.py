@@ -106,6 +106,20 @@ def test_a_misspelt_name_is_answered_with_the_nearest() -> None:
         registry.get('inception-v3')
 
 
+@pytest.mark.parametrize(
+    ('word', 'told'),
+    [
+        ('resnet_50', 'Did you mean resnet_v1_50?'),
+        ('resnet', 'Did you mean resnet_v1_50?'),
+        ('ResNet*', 'Did you mean resnet*?'),
+        ('keras/Foo', "`run_benchmark.py models 'keras/*'` lists them."),
+        ('keras/EffNetB0', 'Did you mean keras/EfficientNetB0?'),
+    ],
+)
+def test_a_hint_names_no_variant_and_nothing_that_is_unlike(word: str, told: str) -> None:
+    assert registry.absent(word) == f'there is no such network. {told}'
+
+
 def test_a_pattern_finds_names_and_aliases() -> None:
     assert 'resnet_v1_50' in [network.name for network in registry.matching('resnet*')]
     assert [network.name for network in registry.matching('vgg16')] == ['vgg_16']

@@ -146,6 +146,7 @@ def test_a_file_that_holds_several_networks_asks_for_one(tmp_path: Path) -> None
         (TINY.replace("'tiny'", '5'), 'name=5, and a text is expected.'),
         (TINY.replace("'tiny'", "''"), "name='', and a text is expected."),
         (TINY.replace('image_size=8', "image_size=8, aliases=['vgg16']"), 'vgg16 is the name of a network of this'),
+        (TINY.replace('image_size=8', "image_size=8, aliases=['other']") + OTHER, 'networks are called other, by name'),
         ('import sys\nsys.exit("no")\n', 'SystemExit in line 2: no.'),
         ('x = 1\n', "the file registers no network. Write @register('name', image_size=224) before its function."),
         (IMPORT + OTHER.replace('other', 'vgg_16'), 'vgg_16 is the name of a network of this program. Choose another'),

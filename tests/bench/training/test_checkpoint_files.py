@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from bench.training import checkpoint_files
         (2, 'lenet.ckpt.index'),
         (2, 'lenet.ckpt.data-00000-of-00001'),
         (2, '.'),
+        (2, 'checkpoint'),
     ],
 )
 def test_every_way_to_name_a_checkpoint_of_either_format_restores_its_values(
@@ -31,7 +33,8 @@ def test_every_way_to_name_a_checkpoint_of_either_format_restores_its_values(
     values = save(tmp_path / 'saved', version=version)
     assert_equal(restored(tmp_path / 'saved' / named), values)
     (tmp_path / 'saved' / 'checkpoint').unlink()
-    assert_equal(restored(tmp_path / 'saved' / named), values)
+    if named != 'checkpoint':
+        assert_equal(restored(tmp_path / 'saved' / named), values)
 
 
 def test_a_folders_newest_checkpoint_is_the_one_that_its_state_names_also_after_it_was_moved(tmp_path: Path) -> None:
@@ -61,6 +64,7 @@ def test_archives_as_slims_page_has_them_are_restored_and_leave_no_files(tmp_pat
     values = save(first, 'lenet.ckpt', version=1)
     archive = pack(tmp_path / 'lenet_2016_08_28.tar.gz', {'lenet.ckpt': first / 'lenet.ckpt'})
     assert_equal(restored(archive), values)
+    assert_equal(restored(archive.rename(tmp_path / 'saved under another name')), values)
     values = save(second, 'lenet_v1_1.0.ckpt')
     others: dict[str, Path | bytes] = {'./lenet_v1_1.0.tflite': b'x', './lenet_v1_1.0_frozen.pb': b'y'}
     parts = {f'./{path.name}': path for path in second.glob('lenet*')}
@@ -97,12 +101,28 @@ def test_a_truncated_archive_is_named_and_leaves_no_files(tmp_path: Path, tempor
     save(tmp_path / 'saved', version=1)
     archive = pack(tmp_path / name, {'lenet.ckpt': tmp_path / 'saved' / 'lenet.ckpt'})
     os.truncate(archive, archive.stat().st_size // 2)
-    with pytest.raises(DataError, match=f'{name} could not be unpacked to .*get it again'):
+    with pytest.raises(DataError, match=f'{name} could not be unpacked to .*Download it again') as told:
         restored(archive)
-    archive.write_bytes(b'not an archive')
-    with pytest.raises(DataError, match=f'{name} could not be unpacked'):
-        restored(archive)
+    assert 'TMPDIR' not in str(told.value)
     assert list(temporary.iterdir()) == []
+
+
+def test_what_is_called_an_archive_and_is_none_is_told_in_a_sentence(tmp_path: Path) -> None:
+    archive = tmp_path / 'lenet.tar.gz'
+    for content, told in (
+        (b'<!DOCTYPE html>\n<html>', "it begins with '<!DOCTYPE html>', as a web page does"),
+        (b'not an archive', "it begins with 'not an archive'"),
+        (b'', 'it is empty'),
+    ):
+        archive.write_bytes(content)
+        (problem,) = checkpoint_files.problems(str(archive))
+        assert problem == f'--checkpoint_path={archive} is no tar archive: {told}. Download it again.'
+    archive.write_bytes(gzip.compress(b'<!DOCTYPE html>'))
+    with (
+        pytest.raises(DataError, match=r'its content is no tar archive\. Download it again\.$'),
+        checkpoint_files.opened(str(archive)),
+    ):
+        pass
 
 
 def test_a_full_disk_is_told_with_where_to_unpack_instead(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow.compat.v1 as tf
-from saved import assert_equal, network, restored, save
+from saved import assert_equal, network, pack, restored, save
 
 from bench.errors import DataError, UsageError
 
@@ -133,6 +133,16 @@ def test_a_truncated_checkpoint_is_named(tmp_path: Path, version: int, file: str
     os.truncate(tmp_path / file, int((tmp_path / file).stat().st_size * kept))
     with pytest.raises(DataError, match=rf'{tmp_path}/lenet\.ckpt cannot be read as a checkpoint: .* get it again'):
         restored(tmp_path / 'lenet.ckpt')
+
+
+def test_a_file_that_is_missing_from_a_folder_or_an_archive_is_told_by_its_own_name(tmp_path: Path) -> None:
+    folder, missing = tmp_path / 'saved', 'lenet.ckpt.data-00000-of-00001'
+    save(folder)
+    (folder / missing).unlink()
+    archive = pack(tmp_path / 'lenet.tgz', {'v1/lenet.ckpt.index': folder / 'lenet.ckpt.index'})
+    for path, told in ((folder, folder / missing), (archive, archive / 'v1' / missing)):
+        with pytest.raises(DataError, match=f'^{path} cannot be read as a checkpoint: {told}; No such file'):
+            restored(path)
 
 
 @pytest.mark.parametrize(('version', 'file'), [(1, 'lenet.ckpt'), (2, 'lenet.ckpt.data-00000-of-00001')])
