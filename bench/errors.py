@@ -3,6 +3,7 @@
 BenchError               exit status 1: the run failed
 ├── UsageError           exit status 2: the command line asks for something that cannot be
 └── DataError            exit status 1: a dataset, a shard, a record or a picture is not what it should be
+    └── DamagedError     ... truncated or damaged, and whole again where it is fetched again
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class UsageError(BenchError):
 
 class DataError(BenchError):
     """Input data that cannot be read; the text names the file and, where there is one, the record."""
+
+
+class DamagedError(DataError):
+    """A file that is truncated, damaged or another one: what was downloaded is to be downloaded again."""
 
 
 def number(count: int, noun: str, plural: str | None = None) -> str:

@@ -17,7 +17,7 @@ import os
 import re
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,22 @@ def version(path: Path) -> int:
     return changed
 
 
+def forget(files: Iterable[Path]) -> list[str]:
+    """Has those of these files that were downloaded without a checksum downloaded again when they are wanted next.
+
+    Returns:
+      The addresses that they came from.
+    """
+    addresses = []
+    for path in files:
+        origin = path.with_name(f'{path.name}{_ORIGIN}')
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+            addresses.append(str(json.loads(origin.read_bytes())['address']))
+            path.unlink()
+            origin.unlink()
+    return addresses
+
+
 def fetch(file: File, folder: Path, mirror: str | None) -> Path:
     """The file in `folder`, downloaded unless it is there: with the right checksum, or, where none is known, from the
     same address and unchanged there since.
@@ -191,10 +207,14 @@ def _unchecked(file: File, url: str, folder: Path, part: Path) -> Path:
     part.unlink(missing_ok=True)
     if _is_the_same(url, target, origin):
         return target
-    # Under another name until it is whole: what is there may be the user's own.
+    if target.exists() and not origin.exists():
+        raise errors.DataError(
+            f'{target} is there, and did not come from {url}. Move it away, or convert it with --source={target}.'
+        )
+    # Under another name until it is whole: what is there may be the last that there is of it.
     fresh = dataclasses.replace(file, name=f'{file.name}.new')
     (folder / fresh.name).unlink(missing_ok=True)
-    transfer = _Resuming(part)
+    transfer = _Resuming(part, unchanged=True)
     _retrieve(fresh, url, folder, transfer).replace(target)
     origin.write_text(json.dumps(transfer.origin), encoding='utf-8')
     return target
@@ -237,13 +257,14 @@ class _Resuming:
 
     Args:
       part: where to keep what has come. What an earlier run left there is continued.
+      unchanged: begin anew where the server says that the rest is of another file, as no checksum would tell.
 
     Attributes:
       origin: address and what the server said of the file when it was first asked for all of it; None if never.
     """
 
-    def __init__(self, part: Path) -> None:
-        self._part = part
+    def __init__(self, part: Path, *, unchanged: bool = False) -> None:
+        self._part, self._unchanged, self._changes = part, unchanged, 0
         self.origin: dict[str, str | None] | None = None
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
@@ -283,8 +304,11 @@ class _Resuming:
             granted = response.headers.get('Content-Range', '')
             continues = response.status_code == 206 and granted.startswith(f'bytes {have}-')
             done = have if continues else 0
+            now = _origin(url, response.headers)
+            if continues and self._unchanged and now != self.origin:
+                return self._begin_anew(url)
             if not continues:
-                self.origin = _origin(url, response.headers)
+                self.origin = now
             length = response.headers.get('Content-Length')
             progress.start(done, done + int(length) if length else None)
             with self._part.open('ab' if continues else 'wb') as file:
@@ -292,6 +316,16 @@ class _Resuming:
                     file.write(chunk)
                     progress.advance(len(chunk))
         return True
+
+    def _begin_anew(self, url: str) -> bool:
+        self._part.unlink()
+        self._changes += 1
+        if self._changes == _TRIES:
+            raise errors.DataError(
+                f'{url} is another file with each answer of its server, which ends before it is whole. Download it by '
+                'other means, and give the file in --source.'
+            )
+        return False
 
     def _size(self) -> int:
         return self._part.stat().st_size if self._part.exists() else 0

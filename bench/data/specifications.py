@@ -166,6 +166,9 @@ def _problems(values: Any) -> list[str]:
             found.append(f'{name} is {json.dumps(values[name])}, and must be {expected}.')
     if 'splits' not in values:
         found.append(f'splits is missing: {_FIELDS["splits"][1]}.')
+    image_key, label_key = (values.get(key, getattr(Specification, key)) for key in ('image_key', 'label_key'))
+    if image_key == label_key:
+        found.append(f'image_key and label_key are both {json.dumps(image_key)}; they must differ.')
     if not found and 'labels' in values and values.get('classes', len(values['labels'])) != len(values['labels']):
         found.append(f'classes is {values["classes"]}, and labels names {len(values["labels"])}. Leave out classes.')
     return found

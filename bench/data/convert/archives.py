@@ -47,11 +47,11 @@ def members(archive: Path, file: BinaryIO, inner: tarfile.TarInfo | None = None)
                 yield member
             file.seek(tar.offset)
             if tar.offset > end or file.read(_BLOCK) != bytes(_BLOCK):
-                raise errors.DataError(f'{place} is truncated at byte {tar.offset} or damaged there. {_AGAIN}')
+                raise errors.DamagedError(f'{place} is truncated at byte {tar.offset} or damaged there. {_AGAIN}')
     except tarfile.ReadError as error:
         if 'unexpected end' in str(error):
-            raise errors.DataError(f'{place} is truncated: {error}. {_AGAIN}') from error
-        raise errors.DataError(f'{place} is not a tar archive, or it is damaged: {error}.') from error
+            raise errors.DamagedError(f'{place} is truncated: {error}. {_AGAIN}') from error
+        raise errors.DamagedError(f'{place} is not a tar archive, or it is damaged: {error}.') from error
 
 
 def plain(archive: Path, unpacked: Path) -> Path:
@@ -77,7 +77,7 @@ def plain(archive: Path, unpacked: Path) -> Path:
                 before, read = read, file.tell()
                 progress.advance(read - before)
     except EOFError as error:
-        raise errors.DataError(f'{archive} is truncated: its last bytes are missing. {_AGAIN}') from error
+        raise errors.DamagedError(f'{archive} is truncated: its last bytes are missing. {_AGAIN}') from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise errors.DataError(f'{archive} is damaged: {error}. {_AGAIN}') from error
+        raise errors.DamagedError(f'{archive} is damaged: {error}. {_AGAIN}') from error
     return unpacked

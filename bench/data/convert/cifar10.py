@@ -37,7 +37,7 @@ def prepare(config: ConvertConfig, files: Mapping[str, Path], unpacked: Path) ->
     missing = [name for names in _BATCHES.values() for name in names if name not in found]
     lacking = f'it holds no {" and no ".join(missing)}'
     if any(all(name in missing for name in names) for names in _BATCHES.values()):
-        raise errors.DataError(f'{source} is not cifar-10-python.tar.gz: {lacking}.')
+        raise errors.DamagedError(f'{source} is not cifar-10-python.tar.gz: {lacking}.')
     if missing and not config.partial:
         raise errors.DataError(
             f'{source} is not all of CIFAR-10: {lacking}. Get it again, or give --partial to convert what is there.'

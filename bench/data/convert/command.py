@@ -50,7 +50,15 @@ def _convert(config: ConvertConfig, name: str, out: Path, place: workplace.Workp
 
     kept = downloads.folder(config.download_dir) if config.download_dir else place.downloads
     files = sources.find(name, config.source, config.mirror, kept)
-    prepared = importlib.import_module(f'bench.data.convert.{name}').prepare(config, files, place.unpacked)
+    try:
+        prepared = importlib.import_module(f'bench.data.convert.{name}').prepare(config, files, place.unpacked)
+    except errors.DamagedError as error:
+        addresses = downloads.forget(files.values())
+        if not addresses:
+            raise
+        raise errors.DataError(
+            f'{error} It came from {", ".join(addresses)}; repeated, the command gets it again.'
+        ) from error
     if place.begin(prepared.shards(), prepared.fingerprint()):
         say('What was converted here before is of another source or of other flags: starting anew.')
     shards.write(prepared.subsets.values(), place, threads=cpu.usable_cpus(), tolerated=config.skip_bad_records)

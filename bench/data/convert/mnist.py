@@ -61,18 +61,18 @@ def read(path: Path, dimensions: int) -> Array:
         with gzip.open(path) as file:
             data = file.read()
     except EOFError as error:
-        raise errors.DataError(
+        raise errors.DamagedError(
             f'{path} is truncated: its last bytes are missing. Download or copy it again.'
         ) from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise errors.DataError(f'{path} is not compressed by gzip, or it is damaged: {error}.') from error
+        raise errors.DamagedError(f'{path} is not compressed by gzip, or it is damaged: {error}.') from error
     start = 4 + 4 * dimensions
     # 8: unsigned bytes.
     if data[:4] != bytes([0, 0, 8, dimensions]) or len(data) < start:
-        raise errors.DataError(f'{path} is not the file of MNIST that it is called: it begins with {data[:4]!r}.')
+        raise errors.DamagedError(f'{path} is not the file of MNIST that it is called: it begins with {data[:4]!r}.')
     shape = np.frombuffer(data, '>u4', dimensions, offset=4).astype(np.int64)
     if len(data) - start != shape.prod() or not len(data) > start:
-        raise errors.DataError(
+        raise errors.DamagedError(
             f'{path} should hold {" x ".join(map(str, shape))} values, and holds {len(data) - start}. '
             'Download or copy it again.'
         )

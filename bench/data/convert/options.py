@@ -163,6 +163,8 @@ class ConvertConfig:
             flags = ' and '.join(f'--{flag}' for flag in self._differences(earlier))
             if not flags:  # something of it is damaged, and will be converted again
                 return []
+            if earlier.get('source') == self.source:
+                flags = flags.replace('--source', 'content of --source')
             return [
                 f'--dataset_dir={out} holds {earlier.get("dataset_name")}, converted with another {flags}. '
                 'Name an empty folder, or delete what this one holds.'

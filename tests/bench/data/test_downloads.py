@@ -32,6 +32,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.drop_after: list[int] = []
         self.failures: list[int] = []
         self.headers: dict[str, str] = {}
+        self.contents: list[bytes] = []
         self.asked: list[tuple[str, str | None]] = []
 
     @property
@@ -49,6 +50,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         server, wanted = self.server, self.headers['Range']
         server.asked.append((self.path, wanted))
         content = server.files.get(self.path)
+        if server.contents:
+            content = server.contents.pop(0)
+            server.headers['ETag'] = f'"{hashlib.sha256(content).hexdigest()}"'
         if server.failures or content is None:
             self.send_error(server.failures.pop(0) if server.failures else 404)
             return
@@ -175,14 +179,43 @@ def test_a_file_of_the_same_address_is_downloaded_once_as_long_as_it_is_unchange
     assert path.read_bytes() == b'kept' and len(server.asked) == 2
 
 
-def test_a_file_of_the_users_own_stays_until_another_has_come(server: Server, tmp_path: Path) -> None:
+def test_a_file_of_the_users_own_is_not_replaced(server: Server, tmp_path: Path) -> None:
     (tmp_path / 'file.tgz').write_bytes(b'my own')
+    with pytest.raises(errors.DataError, match='is there, and did not come from'):
+        downloads.fetch(server.file(None), tmp_path, None)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b'my own']
+
+
+def test_an_earlier_download_stays_until_the_next_is_whole(server: Server, tmp_path: Path) -> None:
+    server.files['/data/file.tgz'] = b'first'
+    downloads.fetch(server.file(None), tmp_path, None)
+    server.files['/data/file.tgz'] = CONTENT
     server.drop_after = [1000] + [0] * 4
     with pytest.raises(errors.DataError, match='Repeat the command to try again'):
         downloads.fetch(server.file(None), tmp_path, None)
-    assert (tmp_path / 'file.tgz').read_bytes() == b'my own'
+    assert (tmp_path / 'file.tgz').read_bytes() == b'first'
     assert downloads.fetch(server.file(None), tmp_path, None).read_bytes() == CONTENT
     assert sorted(path.name for path in tmp_path.iterdir()) == ['file.tgz', 'file.tgz.origin']
+
+
+def test_a_file_that_changes_between_two_answers_is_begun_anew(server: Server, tmp_path: Path) -> None:
+    other = np.random.RandomState(1).bytes(len(CONTENT))
+    server.contents, server.drop_after = [CONTENT, other, other], [1000]
+    assert downloads.fetch(server.file(None), tmp_path, None).read_bytes() == other
+    (tmp_path / 'file.tgz.origin').write_text('{}')
+    server.contents, server.drop_after = [CONTENT, other] * 10, [1000] * 20
+    with pytest.raises(errors.DataError, match='another file with each answer'):
+        downloads.fetch(server.file(None), tmp_path, None)
+
+
+def test_what_proved_damaged_is_downloaded_again(server: Server, tmp_path: Path) -> None:
+    server.headers['ETag'] = '"1"'
+    server.files['/data/file.tgz'] = damaged = bytes(len(CONTENT))
+    path = downloads.fetch(server.file(None), tmp_path, None)
+    server.files['/data/file.tgz'] = CONTENT
+    assert downloads.fetch(server.file(None), tmp_path, None).read_bytes() == damaged, 'it looks the same'
+    assert downloads.forget([path]) == [f'{server.address}/file.tgz']
+    assert downloads.fetch(server.file(None), tmp_path, None).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize('published', [False, True])

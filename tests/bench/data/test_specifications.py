@@ -68,6 +68,7 @@ def test_what_a_json_file_leaves_out_is_as_in_slims_imagenet(tmp_path: Path) -> 
         ({'splits': {'train': 1}, 'files': '../%s'}, ['files is', 'without folders']),
         ({'splits': {'train': 1}, 'pictures': 'png'}, ['"jpeg" or "any"']),
         ({'splits': {'train': 1}, 'image_key': 5, 'label_key': ''}, ['image_key is 5', 'label_key is ""']),
+        ({'splits': {'train': 1}, 'label_key': 'image/encoded'}, ['image_key and label_key are both "image/encoded"']),
     ],
 )
 def test_a_wrong_json_file_is_told_with_its_name_and_all_that_is_wrong(

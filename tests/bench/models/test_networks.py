@@ -26,7 +26,6 @@ _QUICK = (
     'cifarnet',
     'lenet',
     'mobilenet_v1_025',
-    'mobilenet_v2_035',
     'mobilenet_v3_small',
     'trivial',
 )

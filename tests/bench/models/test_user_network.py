@@ -59,6 +59,7 @@ def test_the_readmes_example_runs_as_it_is_printed(tmp_path: Path) -> None:
     assert len(list((tmp_path / 'results').iterdir())) == len(commands) > 1
 
 
+@pytest.mark.slow
 def test_a_record_of_an_own_network_repeats_its_run(tmp_path: Path) -> None:
     (tmp_path / 'nets').mkdir()
     (tmp_path / 'nets' / 'mine.py').write_text(TINY + OTHER)

@@ -103,7 +103,7 @@ def test_variables_that_an_own_network_makes_by_tensorflow_itself_are_restored(t
 
 def test_a_network_without_variables_is_not_blamed_on_a_flag_that_was_not_given(tmp_path: Path) -> None:
     save(tmp_path)
-    model = own(tmp_path, 'return tf.zeros([images.shape[0], net.num_classes])')
+    model = own(tmp_path, 'return tf.zeros([images.shape[0], net.num_classes]) + tf.reduce_mean(images)')
     with pytest.raises(UsageError, match='checkpoint_path: this network has no variables; leave it out'):
         restored(tmp_path, model=model)
 

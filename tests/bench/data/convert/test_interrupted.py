@@ -185,7 +185,7 @@ def test_a_repeated_conversion_does_nothing_and_needs_no_source(source: Path, tm
 
 
 @pytest.mark.parametrize(
-    ('change', 'flag'), [({'seed': 1}, '--seed'), ({'num_shards': 9}, '--num_shards'), ({}, '--source')]
+    ('change', 'flag'), [({'seed': 1}, '--seed'), ({'num_shards': 9}, '--num_shards'), ({}, 'content of --source')]
 )
 def test_a_repeated_conversion_that_asks_for_something_else_is_refused(
     source: Path, tmp_path: Path, change: dict[str, int], flag: str

@@ -161,7 +161,7 @@ def test_a_picture_of_another_class_or_name_is_another_source_and_what_is_no_pic
     for before, after in changes:
         (source / before).rename(source / after)
         (told,) = config.problems(capabilities.detect)
-        assert 'converted with another --source' in told
+        assert 'converted with another content of --source' in told
         (source / after).rename(source / before)
         assert config.done()
     (tmp_path / 'linked.jpg').write_bytes(PICTURE + b'more')
