@@ -6,6 +6,7 @@ python -m analysis.plots results/baselines/networks.jsonl results/baselines/netw
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -37,11 +38,13 @@ def networks(records: Iterable[Record], path: Path) -> None:
     names = sorted(multiply_adds, key=lambda name: multiply_adds[name])
     present = {record['config']['network']['precision'] for record in shown}
     precisions = [precision for precision in _COLOURS if precision in present]
+    # That of most; the others' bars say theirs.
+    batch = statistics.mode(_batch(record) for record in shown)
     height = (0.1 + 0.22 * len(precisions)) * len(names) + 1.6
     figure, panels = plt.subplots(1, 2, figsize=(11, height), sharey=True, layout='constrained')
     for panel, forward_only, title in zip(panels, (False, True), ('training', 'inference'), strict=True):
         job = [record for record in shown if record['config']['step']['forward_only'] == forward_only]
-        _bars(panel, job, names, precisions)
+        _bars(panel, job, names, precisions, batch)
         panel.set_title(title)
         panel.set_xlabel("% of this machine's peak in the same precision")
         panel.set_xlim(0, 118)
@@ -50,7 +53,6 @@ def networks(records: Iterable[Record], path: Path) -> None:
     panels[0].set_ylim(-0.6, len(names) - 0.4)
     if len(precisions) > 1:
         panels[1].legend(loc='lower right', frameon=False)
-    batch = shown[0]['config']['network']['batch_size']
     title = f'images/sec, {" and ".join(precisions)}, batch {batch}: {machine(shown[0])}'
     figure.suptitle(title, fontsize=11)
     figure.savefig(path, dpi=110)
@@ -62,7 +64,11 @@ def name_of(record: Record) -> str:
     return str(record['config']['network']['model'])
 
 
-def _bars(panel: Any, records: Sequence[Record], names: Sequence[str], precisions: Sequence[str]) -> None:
+def _batch(record: Record) -> int:
+    return int(record['config']['network']['batch_size'])
+
+
+def _bars(panel: Any, records: Sequence[Record], names: Sequence[str], precisions: Sequence[str], batch: int) -> None:
     for number, precision in enumerate(precisions):
         shift = (len(precisions) - 1) / 2 - number
         mine = [record for record in records if record['config']['network']['precision'] == precision]
@@ -72,7 +78,8 @@ def _bars(panel: Any, records: Sequence[Record], names: Sequence[str], precision
         for place, percent, record in zip(places, percents, mine, strict=True):
             rate = record['throughput']['images_per_second']
             digits = 0 if rate >= 100 else 1 if rate >= 10 else 2
-            panel.text(percent + 1, place, f'{rate:,.{digits}f}', va='center', fontsize=8)
+            other = '' if _batch(record) == batch else f' (batch {_batch(record)})'
+            panel.text(percent + 1, place, f'{rate:,.{digits}f}{other}', va='center', fontsize=8)
 
 
 def machine(record: Record) -> str:

@@ -18,6 +18,7 @@ def test_each_bar_stands_at_its_network_and_says_its_speed(
     precisions: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = [r for r in plots.read_lines(_LINES) if r['config']['network']['precision'] in precisions]
+    records[0]['config']['network']['batch_size'] += 1
     monkeypatch.setattr(plt, 'close', lambda figure: None)
     plots.networks(records, tmp_path / 'plot.png')
     panels = plt.gcf().axes
@@ -30,6 +31,8 @@ def test_each_bar_stands_at_its_network_and_says_its_speed(
         seen = {(names[round(bar.get_y() + bar.get_height() / 2)], round(bar.get_width(), 6)) for bar in bars}
         assert seen == {(plots.name_of(r), round(100 * r['work']['fraction'], 6)) for r in mine}
         assert len(panel.texts) == len(mine)
+        batches = {r['config']['network']['batch_size'] for r in mine} - {8}
+        assert {text.get_text().partition(' ')[2] for text in panel.texts} - {''} == {f'(batch {b})' for b in batches}
         legend = panel.get_legend()
         assert [text.get_text() for text in legend.get_texts()] == list(precisions) if legend else True
     assert (panels[1].get_legend() is None) == (len(precisions) == 1)
