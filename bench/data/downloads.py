@@ -304,11 +304,10 @@ class _Resuming:
             granted = response.headers.get('Content-Range', '')
             continues = response.status_code == 206 and granted.startswith(f'bytes {have}-')
             done = have if continues else 0
-            now = _origin(url, response.headers)
-            if continues and self._unchanged and now != self.origin:
+            if continues and self._unchanged and self._is_of_another(response.headers):
                 return self._begin_anew(url)
             if not continues:
-                self.origin = now
+                self.origin = _origin(url, response.headers)
             length = response.headers.get('Content-Length')
             progress.start(done, done + int(length) if length else None)
             with self._part.open('ab' if continues else 'wb') as file:
@@ -316,6 +315,15 @@ class _Resuming:
                     file.write(chunk)
                     progress.advance(len(chunk))
         return True
+
+    def _is_of_another(self, headers: Mapping[str, str]) -> bool:
+        """Whether the rest is of another file than the beginning, in what the server tells of both."""
+        length = headers['Content-Range'].rpartition('/')[2]  # of the whole file, or *
+        now = {name: headers.get(name) for name in _TELLING} | {
+            'Content-Length': length if length.isdecimal() else None
+        }
+        known = self.origin or {}
+        return any(known[name] != now[name] for name in _TELLING if known.get(name) and now.get(name))
 
     def _begin_anew(self, url: str) -> bool:
         self._part.unlink()

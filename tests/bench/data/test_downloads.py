@@ -198,6 +198,13 @@ def test_an_earlier_download_stays_until_the_next_is_whole(server: Server, tmp_p
     assert sorted(path.name for path in tmp_path.iterdir()) == ['file.tgz', 'file.tgz.origin']
 
 
+def test_a_file_without_a_checksum_is_continued_where_it_broke(server: Server, tmp_path: Path) -> None:
+    server.headers['ETag'] = '"1"'
+    server.drop_after = [1000, 500]
+    assert downloads.fetch(server.file(None), tmp_path, None).read_bytes() == CONTENT
+    assert [wanted for _, wanted in server.asked] == [None, 'bytes=1000-', 'bytes=1500-']
+
+
 def test_a_file_that_changes_between_two_answers_is_begun_anew(server: Server, tmp_path: Path) -> None:
     other = np.random.RandomState(1).bytes(len(CONTENT))
     server.contents, server.drop_after = [CONTENT, other, other], [1000]
