@@ -52,18 +52,26 @@ def candidates(config: AutotuneConfig, capabilities: Callable[[], Capabilities])
     network = registry.get(base.network.model)
     usable = cpu.usable_cpus()
     batch = base.network.batch_size or network.batch_size
-    tried: list[tuple[str, object]] = []
+    tried = [] if capabilities().onednn else [_single('mkl', 'on')]
     if config.allow_bf16:
-        tried.append(('precision', 'bf16'))
+        tried.append(_single('precision', 'bf16'))
     if config.allow_batch_size:
-        tried += [('batch_size', size) for size in (2 * batch, 4 * batch, batch // 2) if size]
-    tried += [('num_inter_threads', threads) for threads in sorted({2, usable}) if threads > 1]
-    tried += [('allocator', name) for name in _ALLOCATORS]
-    tried += [('xla', 'true'), ('data_format', 'NCHW')]
-    tried += [('num_intra_threads', threads) for threads in _fewer_threads(usable)]
+        tried += [_single('batch_size', size) for size in (2 * batch, 4 * batch, batch // 2) if size]
+    tried += [_single('num_inter_threads', threads) for threads in sorted({2, usable}) if threads > 1]
+    tried += [_single('allocator', name) for name in _ALLOCATORS]
+    tried += [_single('xla', 'true'), _single('data_format', 'NCHW')]
+    if capabilities().onednn:
+        tried.append(_single('mkl', 'off'))
+    else:
+        # By itself NCHW is refused then.
+        tried.append(_single('mkl', 'on') + _single('data_format', 'NCHW'))
+    tried += [_single('num_intra_threads', threads) for threads in _fewer_threads(usable)]
     left_alone = {*config.typed(), *tuning.kept()}
-    changes = [Change(((name, str(value)),)) for name, value in tried if name not in left_alone]
-    return [change for change in changes if can_be_run(config, change, capabilities)]
+    return [change for change in tried if not change.names & left_alone and can_be_run(config, change, capabilities)]
+
+
+def _single(name: str, value: object) -> Change:
+    return Change(((name, str(value)),))
 
 
 def can_be_run(config: AutotuneConfig, change: Change, capabilities: Callable[[], Capabilities]) -> bool:

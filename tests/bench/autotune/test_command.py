@@ -61,7 +61,10 @@ def test_what_is_typed_or_cannot_be_is_tried(monkeypatch: pytest.MonkeyPatch) ->
     assert names('--model=lenet', bf16=True)[0] == '--precision=bf16'
     batches = [name for name in names('--model=lenet', batch=True) if 'batch' in name]
     assert len(batches) == 3
-    typed = names('--model=lenet', '--data_format=NHWC', '--num_inter_threads=1', '--noxla', '--num_intra_threads=2')
+    assert '--mkl=off' in plain
+    typed = names(
+        '--model=lenet', '--data_format=NHWC', '--num_inter_threads=1', '--noxla', '--num_intra_threads=2', '--mkl=on'
+    )
     assert [name for name in typed if 'allocator' not in name] == []
     assert '--data_format=NCHW' not in names('--model=keras/ConvNeXtTiny')
     monkeypatch.setenv('TF_NUM_INTEROP_THREADS', '1')
@@ -69,6 +72,24 @@ def test_what_is_typed_or_cannot_be_is_tried(monkeypatch: pytest.MonkeyPatch) ->
     # Not set, as TensorFlow takes it.
     monkeypatch.setenv('TF_NUM_INTEROP_THREADS', '0')
     assert '--num_inter_threads=2' in names('--model=lenet')
+
+
+def test_onednn_is_not_tried_where_tensorflow_leaves_it_off() -> None:
+    def without(environ: Any = None, flags: Any = None, given: Any = None) -> Capabilities:
+        return capabilities.detect({}, frozenset({'avx2'}), given, openmp=())
+
+    def names(*words: str) -> list[str]:
+        return [each.name for each in changes.candidates(AutotuneConfig(benchmark=('--model=lenet', *words)), without)]
+
+    plain = names()
+    assert plain[0] == '--mkl=on'
+    assert '--mkl=on --data_format=NCHW' in plain
+    assert not {'--mkl=off', '--data_format=NCHW'} & set(plain)
+    assert not [name for name in names('--mkl=off') if 'mkl' in name or 'NCHW' in name]
+    typed = names('--mkl=on')
+    assert '--data_format=NCHW' in typed and not [name for name in typed if 'mkl' in name]
+    assert '--mkl=on' in names('--data_format=NHWC')
+    assert not [name for name in names('--data_format=NHWC') if 'NCHW' in name]
 
 
 def test_bfloat16_is_allowed_where_another_flag_keeps_it_away() -> None:
