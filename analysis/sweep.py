@@ -20,7 +20,7 @@ SCHEMA_VERSION = 1
 # What --ladder varies.
 _LADDER = ('mkl', 'onednn_max_isa', 'precision', 'data_format')
 # Flags that slow the large products down, too, so that a cell's own peak is not the machine's.
-_LIMITING = ('mkl', 'onednn_max_isa', 'num_intra_threads')
+_LIMITING = ('mkl', 'onednn_max_isa', 'num_intra_threads', 'cpu_affinity', 'numa_node')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -335,7 +335,8 @@ def ladder_answers(found: Json) -> list[str]:
     """What oneDNN brings with AVX2, with the best instruction set, and in bfloat16: a sentence for each baseline."""
     sentences = []
     for number_, baseline in enumerate(found['cells']):
-        rungs = [row for row in found['cells'] if row['baseline'] == number_ and row['times_baseline']]
+        all_rungs = [row for row in found['cells'] if row['baseline'] == number_ and row['times_baseline']]
+        rungs = [row for row in all_rungs if row['values']['mkl'] == 'on']
         fp32 = [row for row in rungs if row['values']['precision'] == 'fp32']
         if not fp32:
             continue
@@ -352,7 +353,20 @@ def ladder_answers(found: Json) -> list[str]:
         what = ' '.join(filter(None, ['oneDNN', isa, verb]))
         text_ = f'{what} {baseline["model"]}{where} {ratio} as fast as TensorFlow without it'
         sentences.append(', '.join([text_, *(f'{isa} {ratio}' for isa, ratio in rest)]) + '.')
+        lower = [row for row in all_rungs if row['values']['mkl'] == 'off']
+        sentences += _against_the_lowest([*fp32, baseline], lower[0]) if lower else []
     return sentences
+
+
+def _against_the_lowest(rungs: Sequence[Json], lowest: Json) -> list[str]:
+    """What all of it brings beside TensorFlow's own kernels with the least instruction set."""
+    fastest = max(rungs, key=lambda row: row['images_per_second']['estimate'])
+    speeds = [{int(round_): speed for round_, speed in row['rounds'].items()} for row in (fastest, lowest)]
+    ratio = _ratio(*speeds)
+    if ratio is None:
+        return []
+    own = f"TensorFlow's own kernels kept to {lowest['values']['onednn_max_isa']}"
+    return [f'The fastest in float32 is {_times(ratio)} as fast as {own}.']
 
 
 def _best(rungs: Sequence[Json]) -> tuple[str, str] | None:
@@ -367,5 +381,9 @@ def _best(rungs: Sequence[Json]) -> tuple[str, str] | None:
         'in bfloat16' if values['precision'] == 'bf16' else '',
         'in NCHW' if values['data_format'] == 'NCHW' else '',
     ]
+    return ' '.join(filter(None, details)), _times(ratio)
+
+
+def _times(ratio: Json) -> str:
     interval = '' if ratio['low'] is None else f' [{ratio["low"]:.2f}, {ratio["high"]:.2f}]'
-    return ' '.join(filter(None, details)), f'{ratio["estimate"]:.2f} times{interval}'
+    return f'{ratio["estimate"]:.2f} times{interval}'

@@ -102,7 +102,7 @@ class BenchmarkConfig:
         """
         found = network_problems(dataclasses.replace(self.network, image_size=self._image_size()))
         found += precision_problems(self.network, lambda: capabilities(given=self.machine.variables()))
-        found += machine_problems(self.machine, capabilities)
+        found += machine_problems(self.machine)
         found += self._slow_convolutions()
         found += self._without_effect()
         found += checkpoint_problems(self.checkpoint)
@@ -111,6 +111,11 @@ class BenchmarkConfig:
         if self.profile.profile and self.step.xla:
             found.append(
                 '--profile with --xla: XLA computes many operations as one, which cannot be told apart. Leave one out.'
+            )
+        if self.profile.profile and (self.threads.num_inter_threads or self.distribution.replicas) > 1:
+            found.append(
+                '--profile with several operations at a time: each has but a part of the machine, and which is not '
+                'seen. Leave out --num_inter_threads, or replicas.'
             )
         found += self._data_problems()
         found += distribution.problems(self.distribution, self.step, self.data, os.environ, cpu.usable_cpus())

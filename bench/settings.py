@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from bench import flags, record
 from bench.errors import UsageError
-from bench.machine import cpu, environment, tuning
+from bench.machine import capabilities, cpu, environment, tuning
 from bench.options import SettingsOptions
 
 SCHEMA_VERSION = 1
@@ -159,6 +159,7 @@ def purpose(config: Any) -> Json:
         'batch_size': network.batch_size,
         'data_format': network.data_format,
         'workers': config.distribution.workers,
+        'onednn': capabilities.detect(given=config.machine.variables()).onednn,
     }
 
 

@@ -27,8 +27,11 @@ from bench.runners.stop import StopRequest
 from bench.screen import Screen
 from bench.sweep import process
 
-# A sample measures for this part of the whole time, within limits: some dozens of them fit into it.
-_SAMPLE_PART, _LEAST_SECONDS, _MOST_SECONDS = 1 / 150, 2.0, 20.0
+# A sample measures for this part of the whole time, within limits: some dozens of them fit into it; and for so many
+# steps of the default at the least, because the first ones after a start are slower than the rest.
+_SAMPLE_PART, _LEAST_SECONDS, _MOST_SECONDS, _LEAST_STEPS = 1 / 150, 2.0, 20.0, 3.5
+# What a run's record warns of that says nothing against a comparison: oneDNN is what is tried, and samples are short.
+_EXPECTED = ('onednn_off', 'not_warm')
 
 
 def run(config: AutotuneConfig, words: Sequence[str]) -> int:
@@ -88,10 +91,9 @@ class _Tries:
         self.folder = Path(resolved.output.result_dir) / f'autotune_{_label(resolved)}_{now}'
         self.failure = ''
         self._words = list(config.benchmark)
-        typed = config.typed()
-        if not typed & {'num_batches', 'max_seconds'}:
-            seconds = min(_MOST_SECONDS, max(_LEAST_SECONDS, config.autotune_seconds * _SAMPLE_PART))
-            self._words.append(f'--max_seconds={seconds:.1f}')
+        self._seconds: float | None = None
+        if not config.typed() & {'num_batches', 'max_seconds'}:
+            self._seconds = min(_MOST_SECONDS, max(_LEAST_SECONDS, config.autotune_seconds * _SAMPLE_PART))
         self._screen, self._stop = screen, stop
         self._end = time.monotonic() + config.autotune_seconds
         self._count = 0
@@ -112,7 +114,7 @@ class _Tries:
             self._screen.progress(f'run {self._count}: {change.name}, {now - start:.0f} s; {left}')
 
         done = process.run(
-            [*process.program(), *self._words, *change.words],
+            [*process.program(), *self._words, *self._length(), *change.words],
             self.folder / f'{self._count:03}_{name}',
             environment.user(),
             process.Limits(lambda: self._stop.requested, longest),
@@ -122,14 +124,21 @@ class _Tries:
         if done is None:
             raise search.Stopped
         seconds = time.monotonic() - start
-        speed = None
         if done.record is None:
             self.failure = done.failure or ''
             self._screen.line(f'[{self._count:>3}] {change.name}  failed: {done.failure}')
-        else:
-            speed = done.record['throughput']['images_per_second']
-            self._screen.line(f'[{self._count:>3}] {change.name}  {speed:,.2f} images/sec  ({seconds:.0f} s)')
-        return search.Sample(change, speed, seconds)
+            return search.Sample(change, None, seconds)
+        speed = done.record['throughput']['images_per_second']
+        # Those that the default has are no news.
+        codes = tuple(each['code'] for each in done.record['warnings'] if each['code'] not in _EXPECTED)
+        told = f'  warnings: {", ".join(codes)}' if codes else ''
+        self._screen.line(f'[{self._count:>3}] {change.name}  {speed:,.2f} images/sec  ({seconds:.0f} s){told}')
+        if self._seconds is not None and self._count == 1:
+            self._seconds = max(self._seconds, _LEAST_STEPS * done.record['step_seconds']['median'])
+        return search.Sample(change, speed, seconds, codes)
+
+    def _length(self) -> list[str]:
+        return [] if self._seconds is None else [f'--max_seconds={self._seconds:.1f}']
 
 
 def contents(
@@ -145,7 +154,11 @@ def contents(
         'written': datetime.datetime.now(datetime.timezone.utc).isoformat(timespec='seconds'),
         'command': ['run_benchmark.py', *words],
         'flags': dict(best.flags),
-        'for': {name: value for name, value in settings.purpose(resolved).items() if name not in dict(best.flags)},
+        'for': {
+            name: value
+            for name, value in settings.purpose(resolved).items()
+            if name not in dict(best.flags) and (name != 'onednn' or 'mkl' not in dict(best.flags))
+        },
         'machine': machine,
         'machine_fingerprint': settings.fingerprint(machine),
         'measured': {
@@ -156,7 +169,12 @@ def contents(
             'pairs': [{'default': default, 'found': other} for default, other in found.pairs],
             'not_tried': [change.name for change in found.not_tried],
             'runs': [
-                {'settings': sample.change.name, 'images_per_second': sample.speed, 'seconds': sample.seconds}
+                {
+                    'settings': sample.change.name,
+                    'images_per_second': sample.speed,
+                    'seconds': sample.seconds,
+                    'warnings': list(sample.warnings),
+                }
                 for sample in found.samples
             ],
         },

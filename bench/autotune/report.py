@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.autotune.search import LEAST_PAIRS, Found
 from bench.config import BenchmarkConfig
+from bench.machine import noise
 
 
 def lines(found: Found, resolved: BenchmarkConfig) -> list[str]:
@@ -38,6 +39,9 @@ def _answer(found: Found, resolved: BenchmarkConfig) -> list[str]:
     ]
     if pairs < LEAST_PAIRS:
         out.append(f'The time was over after {pairs} of {LEAST_PAIRS} pairs. Raise --autotune_seconds.')
+    disturbed = sum(bool(noise.CODES.intersection(sample.warnings)) for sample in found.samples[-2 * pairs :])
+    if disturbed:
+        out.append(f'{disturbed} of these {2 * pairs} runs were disturbed, as their records say: run it again.')
     if not found.proven:
         out.append('That may be chance: the defaults are kept.')
     elif 'batch_size' in found.best.names:

@@ -31,11 +31,13 @@ class Sample:
     Attributes:
       speed: images/sec; None where it could not be run.
       seconds: that it took, its start included.
+      warnings: codes of what its record warns of.
     """
 
     change: Change
     speed: float | None
     seconds: float
+    warnings: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass

@@ -11,7 +11,8 @@ from bench.machine import cpu, environment, libraries
 _ONEDNN_BY_DEFAULT = frozenset({'avx512_vnni', 'avx512_bf16', 'avx_vnni', 'amx_tile', 'amx_int8', 'amx_bf16'})
 # On ARM only on Neoverse V1, which of the processors with these has no SVE2.
 _NEOVERSE_V1 = frozenset({'sve', 'bf16', 'i8mm'})
-_BF16 = frozenset({'avx512_bf16', 'amx_bf16', 'bf16'})
+# On ARM TensorFlow gives oneDNN no operation in bfloat16 (IsDataTypeSupportedByOneDNNOnThisCPU in its util.cc).
+_BF16 = frozenset({'avx512_bf16', 'amx_bf16'})
 # What oneDNN's limit must at least be for bfloat16 instructions to be used.
 _ISA_WITH_BF16 = ('AVX512_CORE_BF16', 'AVX512_CORE_FP16', 'AVX512_CORE_AMX', 'AVX10_1_512', 'DEFAULT', 'ALL')
 
@@ -92,10 +93,10 @@ def _onednn(
 
 
 def _bf16(environ: Mapping[str, str], flags: frozenset[str], given: Mapping[str, str]) -> tuple[bool, str]:
+    if 'asimd' in flags:
+        return False, 'TensorFlow has oneDNN compute in bfloat16 on x86-64 alone.'
     if not flags & _BF16:
         return False, 'the processor has neither AVX512_BF16 nor AMX_BF16.'
-    if 'bf16' in flags:
-        return True, ''
     for name in ('ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA'):
         limit = environ.get(name)
         if limit:

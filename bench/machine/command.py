@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from bench.machine import advice, facts, probe, report, requirements
+from bench.machine import advice, capabilities, environment, facts, libraries, probe, report, requirements
+from bench.machine.options import MachineOptions
 from bench.machine.requirements import MachineConfig
 from bench.screen import Screen
 
@@ -22,7 +23,7 @@ def run(config: MachineConfig, words: Sequence[str]) -> int:
     if config.require is not None:
         return _require(config)
     seen = _ask()
-    found = facts.collect(seen)
+    found = facts.collect(seen, _if_on(seen, config.machine), config.machine)
     advised = advice.advise(found)
     if config.json:
         print(json.dumps({**found, 'advice': [dataclasses.asdict(each) for each in advised]}, indent=2))
@@ -32,7 +33,7 @@ def run(config: MachineConfig, words: Sequence[str]) -> int:
 
 
 def _require(config: MachineConfig) -> int:
-    answers = requirements.answers(config.required(), _ask)
+    answers = requirements.answers(config.required(), _ask, config.machine.variables())
     if config.json:
         print(json.dumps([dataclasses.asdict(each) for each in answers], indent=2))
     else:
@@ -41,8 +42,17 @@ def _require(config: MachineConfig) -> int:
     return 0 if all(each.met for each in answers) else 1
 
 
-def _ask() -> probe.Probe | str:
+def _if_on(seen: probe.Probe | str, options: MachineOptions) -> probe.Probe | None:
+    """What oneDNN would do where TensorFlow alone decided to leave it off; None where it is on or somebody decided."""
+    if isinstance(seen, str) or seen.onednn or options.mkl != 'auto':
+        return None
+    turn = capabilities.switch(libraries.openmp())
+    other = None if turn.name in environment.user() else _ask({turn.name: turn.on})
+    return other if isinstance(other, probe.Probe) else None
+
+
+def _ask(variables: Mapping[str, str] | None = None) -> probe.Probe | str:
     """Starts TensorFlow, and shows that while it lasts."""
     with Screen(to_stderr=True) as screen:
         screen.progress('asking TensorFlow and oneDNN, in a process of their own')
-        return probe.run()
+        return probe.run(variables)

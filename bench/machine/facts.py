@@ -19,17 +19,23 @@ from bench.options import ThreadOptions
 Json = dict[str, Any]
 
 
-def collect(seen: Probe | str) -> Json:
-    """The facts of this machine and of the TensorFlow that was seen; of the latter a sentence where it was not."""
+def collect(seen: Probe | str, if_on: Probe | None = None, options: MachineOptions | None = None) -> Json:
+    """The facts of this machine and of the TensorFlow that was seen; of the latter a sentence where it was not.
+
+    Args:
+      if_on: what was seen with oneDNN on, where TensorFlow leaves it off by itself.
+      options: that were asked for.
+    """
+    options = options or MachineOptions()
     return {
         'processor': _processor(),
         'limits': _limits(),
         'memory': _memory(),
         'container': container.facts(),
         'tensorflow': _tensorflow(seen),
-        'onednn': _onednn(seen),
-        'instruction_sets': _instruction_sets(seen),
-        'tuning': [dataclasses.asdict(each) for each in tuning.settings(MachineOptions(), ThreadOptions())],
+        'onednn': _onednn(seen, options),
+        'instruction_sets': _instruction_sets(seen, if_on),
+        'tuning': [dataclasses.asdict(each) for each in tuning.settings(options, ThreadOptions())],
     }
 
 
@@ -96,8 +102,8 @@ def _package() -> str | None:
     return None
 
 
-def _onednn(seen: Probe | str) -> Json:
-    expected = capabilities.detect()
+def _onednn(seen: Probe | str, options: MachineOptions) -> Json:
+    expected = capabilities.detect(given=options.variables())
     able = {'bf16': expected.bf16, 'bf16_reason': expected.bf16_reason or None}
     if isinstance(seen, str):
         return {'on': None, 'reason': seen, 'version': None, 'isa': None, 'runtime': None, 'convolutions': {}, **able}
@@ -113,12 +119,16 @@ def _onednn(seen: Probe | str) -> Json:
     }
 
 
-def _instruction_sets(seen: Probe | str) -> list[Json]:
+def _instruction_sets(seen: Probe | str, if_on: Probe | None) -> list[Json]:
     flags = cpu.flags()
     rows = []
     for one in instruction_sets.of_architecture(flags):
         built = 'unknown' if isinstance(seen, str) else probe.built_for(one, flags, seen)
         used, evidence = ('unknown', '') if isinstance(seen, str) else probe.dispatched(one, flags, seen)
+        with_onednn = None
+        if if_on is not None and instruction_sets.has(one.name, flags) != 'no':
+            with_onednn, ran = probe.dispatched(one, flags, if_on)
+            evidence += f'; with --mkl=on {with_onednn}: {ran}'
         rows.append(
             {
                 'name': one.name,
@@ -126,6 +136,7 @@ def _instruction_sets(seen: Probe | str) -> list[Json]:
                 'processor': instruction_sets.has(one.name, flags),
                 'built': built,
                 'onednn': used,
+                'onednn_if_on': with_onednn,
                 'evidence': evidence,
             }
         )

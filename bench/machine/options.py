@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
-from typing import Any
 
 from bench.machine import capabilities, cpu, instruction_sets, libraries, numa
 from bench.machine.environment import user
@@ -28,7 +26,8 @@ class MachineOptions:
     )
     onednn_max_isa: str | None = option(
         None,
-        "The most that oneDNN may use of the processor's instruction sets.",
+        "The most that oneDNN may use of the processor's instruction sets; where it is off, the matrix products in "
+        "TensorFlow's own kernels, which are its code too.",
         choices=tuple(instruction_sets.LEVELS),
     )
     kmp_blocktime: int | None = option(
@@ -67,13 +66,9 @@ class MachineOptions:
         return found if self.onednn_max_isa is None else {**found, MAX_ISA: self.onednn_max_isa}
 
 
-def machine_problems(options: MachineOptions, detect: Callable[..., Any]) -> list[str]:
-    """What cannot be done here, each as a sentence with what to do instead.
-
-    Args:
-      detect: tells what this machine and TensorFlow can do with the given variables.
-    """
-    found = _max_isa_problems(options, detect)
+def machine_problems(options: MachineOptions) -> list[str]:
+    """What cannot be done here, each as a sentence with what to do instead."""
+    found = _max_isa_problems(options)
     if options.cpu_affinity is not None or options.numa_node is not None:
         found += _processor_problems(options)
     if options.allocator != 'system' and not libraries.preloaded_allocator(user()):
@@ -81,7 +76,7 @@ def machine_problems(options: MachineOptions, detect: Callable[..., Any]) -> lis
     return found
 
 
-def _max_isa_problems(options: MachineOptions, detect: Callable[..., Any]) -> list[str]:
+def _max_isa_problems(options: MachineOptions) -> list[str]:
     if options.onednn_max_isa is None:
         return []
     flag = f'--onednn_max_isa={options.onednn_max_isa}'
@@ -89,9 +84,6 @@ def _max_isa_problems(options: MachineOptions, detect: Callable[..., Any]) -> li
     if options.onednn_max_isa not in (*can, *instruction_sets.untold_levels(cpu.flags())):
         what = f'has {", ".join(can)}' if can else 'is not one that oneDNN knows these levels of'
         return [f'{flag} would limit nothing: the processor {what}.']
-    able = detect(given=options.variables())
-    if not able.onednn:
-        return [f'{flag} has no effect without oneDNN. oneDNN is off: {able.onednn_reason} Or leave the flag out.']
     return []
 
 

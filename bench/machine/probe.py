@@ -15,7 +15,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,16 +70,19 @@ class Probe:
         return libraries.named(self.libraries, (*INTEL_OPENMP, 'libgomp'))
 
 
-def run() -> Probe | str:
+def run(variables: Mapping[str, str] | None = None) -> Probe | str:
     """Starts the process, which takes some seconds; or why nothing was seen, as a sentence.
 
     A convolution can end the process: TensorFlow asks the processor and not ONEDNN_MAX_CPU_ISA whether oneDNN computes
     in bfloat16. The types that are left are computed in another process then.
+
+    Args:
+      variables: of its environment, besides this process's.
     """
     output, log, left = '', '', list(DTYPES)
     while True:
         try:
-            done = _start(left)
+            done = _start(left, variables or {})
         except (OSError, subprocess.TimeoutExpired) as error:
             return f'TensorFlow could not be asked: {error}.'
         output, log = output + done.stdout, log + done.stderr
@@ -95,10 +98,11 @@ def run() -> Probe | str:
     return found
 
 
-def _start(dtypes: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _start(dtypes: Sequence[str], variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     root = str(Path(__file__).parents[2])
     environ = {
         **os.environ,
+        **variables,
         'PYTHONPATH': os.pathsep.join(part for part in (root, os.environ.get('PYTHONPATH', '')) if part),
         'TF_CPP_MIN_LOG_LEVEL': '0',
         'ONEDNN_VERBOSE': '1',

@@ -28,6 +28,10 @@ _MATRICES = (1024, 2048, 3072)
 _IMAGES = (8, 28, 28, 512)
 _PRODUCT_SECONDS = 1.5
 _TRIAD_SECONDS = 0.4
+# How often each is run at the least: the best of one or two runs is too low, and what is a fraction of it too high.
+_LEAST_RUNS = 4
+# A product that takes longer than this is left out, unless it is the smallest: it was made for faster machines.
+_LONGEST_PRODUCT = 0.4
 # STREAM's rule: each array at least four times as large as all last-level caches together.
 _CACHES = 4
 _LEAST_ARRAY, _LARGEST_ARRAY = 64 * 2**20, 2**30
@@ -113,16 +117,22 @@ def _filled(name: str, shape: Sequence[int], dtype: tf.DType) -> tf.Variable:
 
 
 def _best(runs: Sequence[Callable[[], Any]], seconds: float) -> list[float]:
-    """The shortest duration of each, run in turn for some seconds, so that a slow moment does not hit one alone."""
+    """The shortest duration of each, run in turn for some seconds, so that a slow moment does not hit one alone.
+
+    One that is slow is run once and then left out, so that a slow machine does not spend a minute here.
+    """
     for run in runs:
         run()
     best = [math.inf] * len(runs)
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        for index, run in enumerate(runs):
+    left = list(range(len(runs)))
+    end, rounds = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end or rounds < _LEAST_RUNS:
+        for index in left:
             start = time.perf_counter()
-            run()
+            runs[index]()
             best[index] = min(best[index], time.perf_counter() - start)
+        left = [index for index in left if best[index] <= _LONGEST_PRODUCT or index == 0]
+        rounds += 1
     return best
 
 

@@ -8,11 +8,12 @@ built with Intel's OpenMP.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bench import errors
-from bench.machine import cpu, instruction_sets, libraries, probe
+from bench.machine import capabilities, cpu, instruction_sets, libraries, probe
+from bench.machine.options import MachineOptions, machine_problems
 from bench.machine.probe import Probe
 from bench.options import option
 
@@ -32,10 +33,12 @@ class MachineConfig:
         'comma-separated.',
     )
     json: bool = option(False, 'Print JSON instead of tables.')
+    machine: MachineOptions = dataclasses.field(default_factory=MachineOptions, metadata={'group': True})
 
-    def problems(self, capabilities: Callable[..., Any]) -> list[str]:
-        """Requirements that do not exist, each with the nearest that does."""
-        found = []
+    def problems(self, detect: Callable[..., Any]) -> list[str]:
+        """Requirements that do not exist, each with the nearest that does, and settings that cannot be."""
+        del detect
+        found = machine_problems(self.machine)
         if self.require is not None and not self.required():
             found.append(f'--require= names nothing. There are: {", ".join(_WORDS)}; built: and onednn: before a set.')
         for column, name in self.required():
@@ -67,11 +70,14 @@ class Answer:
     reason: str
 
 
-def answers(required: Sequence[tuple[str, str]], ask: Callable[[], Probe | str]) -> list[Answer]:
+def answers(
+    required: Sequence[tuple[str, str]], ask: Callable[[], Probe | str], given: Mapping[str, str] | None = None
+) -> list[Answer]:
     """Each requirement's answer.
 
     Args:
       ask: starts TensorFlow; called once at the most, and only where a requirement is of TensorFlow.
+      given: variables that flags ask for, which may be why oneDNN is off.
     """
     seen: list[Probe | str] = []
 
@@ -80,10 +86,10 @@ def answers(required: Sequence[tuple[str, str]], ask: Callable[[], Probe | str])
             seen.append(ask())
         return seen[0]
 
-    return [_answer(column, name, probed) for column, name in required]
+    return [_answer(column, name, probed, given or {}) for column, name in required]
 
 
-def _answer(column: str, name: str, ask: Callable[[], Probe | str]) -> Answer:
+def _answer(column: str, name: str, ask: Callable[[], Probe | str], given: Mapping[str, str]) -> Answer:
     if not column and name == 'openmp':
         return _openmp()
     if not column and name in _SETS:
@@ -96,25 +102,26 @@ def _answer(column: str, name: str, ask: Callable[[], Probe | str]) -> Answer:
     if isinstance(seen, str):
         return Answer(word, False, f'unknown: {seen}')
     if not column:
-        return _onednn(seen)
+        return _onednn(seen, given)
     one, flags = _SETS[name], cpu.flags()
     if column == 'built':
         state = probe.built_for(one, flags, seen)
         version = f'TensorFlow {seen.tensorflow["version"]}'
         reasons = {'yes': f'{version} was built for it', 'no': f'{version} was not built for it'}
         return Answer(word, state == 'yes', reasons.get(state, f'unknown: {version} does not tell'))
+    if not seen.onednn and not any(seen.convolutions.values()):
+        return dataclasses.replace(_onednn(seen, given), requirement=word)
     state, evidence = probe.dispatched(one, flags, seen)
     evidence = evidence or f'the processor ({cpu.processor().name}) does not have it'
     return Answer(word, state == 'yes', evidence if state != 'unknown' else f'unknown: {evidence}')
 
 
-def _onednn(seen: Probe) -> Answer:
+def _onednn(seen: Probe, given: Mapping[str, str]) -> Answer:
     if seen.convolutions:
         ran = ', '.join(f'{dtype} in {", ".join(names)}' for dtype, names in seen.convolutions.items())
         return Answer('onednn', True, f'oneDNN {seen.onednn_version} computed convolutions: {ran}')
-    from bench.machine import capabilities
-
-    return Answer('onednn', False, capabilities.detect().onednn_reason or 'oneDNN computed no convolution')
+    off = capabilities.detect(given=given).onednn_reason
+    return Answer('onednn', False, f'oneDNN is off: {off}' if off else 'oneDNN computed no convolution')
 
 
 def _openmp() -> Answer:

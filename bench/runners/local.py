@@ -17,6 +17,9 @@ from bench.runners import cluster, job, member, merge, report, timing
 from bench.runners.stop import StopRequest
 from bench.screen import Screen
 
+# Of the peak: more than the two vary by.
+_HIGHEST_FRACTION = 1.05
+
 
 def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
     """Measures, writes the record, prints the summary; in one of several processes, its part of these.
@@ -178,9 +181,11 @@ def _record(
     )
     rate = record.throughput(worker.step_seconds, config.images_per_step)
     limits = seen.machine_rates.get(config.network.precision)
+    # Where a part of the weights is trained, gradients are computed of a part of the network, which is not counted.
+    counted = config.step.trainable_scopes is None
     achieved = (
         record.work(seen.multiply_adds, not config.step.forward_only, rate['images_per_second'], limits.peak)
-        if rate and limits
+        if rate and limits and counted
         else None
     )
     return record.assemble(
@@ -205,8 +210,20 @@ def _record(
             *skipped,
             *(timing.warnings(measured) if measured else []),
             *noise.warnings(seen.noise, _threads(config)),
+            *_above_the_peak(achieved),
         ],
     )
+
+
+def _above_the_peak(achieved: record.Json | None) -> list[record.Json]:
+    """That the large products were slower than the network's own, which are no larger."""
+    if achieved is None or achieved['fraction'] <= _HIGHEST_FRACTION:
+        return []
+    text = (
+        f'The steps reached {100 * achieved["fraction"]:.0f} % of what large products reached after them: something '
+        'slowed these down, so the fraction is too high. Stop other programs, and run again.'
+    )
+    return [{'code': 'above_peak', 'text': text}]
 
 
 def _threads(config: BenchmarkConfig) -> int:
@@ -217,10 +234,10 @@ def _threads(config: BenchmarkConfig) -> int:
 def _machine_warnings(config: BenchmarkConfig) -> list[record.Json]:
     """What the user should know of the machine before believing the number."""
     found = capabilities.detect(given=config.machine.variables())
-    told = []
-    if not found.onednn:
-        told.append({'code': 'onednn_off', 'text': f'oneDNN is off: {found.onednn_reason}'})
-    return told
+    # Who typed --mkl=off knows.
+    if found.onednn or config.machine.mkl == 'off':
+        return []
+    return [{'code': 'onednn_off', 'text': f'oneDNN is off: {found.onednn_reason}'}]
 
 
 def _ended(measured: timing.Measurement | None, error: str | None) -> record.Json:

@@ -80,7 +80,10 @@ def _noise(noise: Json) -> str:
     if others is None or stolen is None:
         return 'this system does not tell of other processes'
     share = 100 * stolen / noise['seconds'] / processors
-    return f'other processes kept {others:.2f} of {processors} processors busy; {share:.1f} % of their time was stolen'
+    return (
+        f'other processes kept {others:.2f} of {processors} processors busy; {share:.1f} % of their time was stolen'
+        + ('' if noise['megahertz'] else '; their frequency is not told here')
+    )
 
 
 def settings_text(found: Json) -> str:

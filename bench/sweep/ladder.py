@@ -1,4 +1,9 @@
-"""The rungs of `sweep --ladder`: what oneDNN, each instruction set, precision and layout bring, one after the other."""
+"""The rungs of `sweep --ladder`: what oneDNN, each instruction set, precision and layout bring, one after the other.
+
+TensorFlow's own kernels are not the same on all processors either: their matrix products are oneDNN's code for blocks,
+which keeps to the same limit (tensorflow's eigen_contraction_kernel). So they have rungs of instruction sets, too, and
+the lowest is the nearest to a TensorFlow that was built for no processor in particular.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +24,6 @@ _OTHERS = {
     'AVX512_CORE_FP16': 'arithmetic in float16',
     'AVX512_CORE_AMX_FP16': 'arithmetic in float16',
 }
-# ARM's processors have no levels, and this flag where they compute in bfloat16.
-_ARM_BF16 = 'bf16'
 _LAYOUTS = ('NHWC', 'NCHW')
 
 
@@ -35,17 +38,15 @@ def rungs(has: frozenset[str] | None = None) -> tuple[list[Mapping[str, str]], l
     found: list[Mapping[str, str]] = [{'mkl': 'off', 'precision': 'fp32', 'data_format': 'NHWC'}]
     fp32 = [level for level in levels if level in _FP32]
     bf16 = [level for level in levels if level in _BF16]
+    # Without a limit they use the best.
+    found += [{**found[0], 'onednn_max_isa': level} for level in fp32[:-1]]
     for precision, mine in (('fp32', fp32), ('bf16', bf16)):
         for level in mine:
             rung = {'mkl': 'on', 'onednn_max_isa': level, 'precision': precision}
             found += [{**rung, 'data_format': layout} for layout in _LAYOUTS]
     if not levels:
-        precisions = ('fp32', 'bf16') if _ARM_BF16 in has else ('fp32',)
-        found += [
-            {'mkl': 'on', 'precision': precision, 'data_format': layout}
-            for precision in precisions
-            for layout in _LAYOUTS
-        ]
+        # ARM's processors.
+        found += [{'mkl': 'on', 'precision': 'fp32', 'data_format': layout} for layout in _LAYOUTS]
     return found, _left_out(levels, instruction_sets.untold_levels(has), {rung['precision'] for rung in found})
 
 
@@ -54,7 +55,7 @@ def _left_out(levels: Sequence[str], untold: Sequence[str], precisions: set[str]
     if 'bf16' in precisions:
         found.append('bf16 without oneDNN, or with less than its instruction sets: nothing computes in it there.')
     else:
-        found.append('bf16: this processor has no arithmetic for it.')
+        found.append('bf16: TensorFlow computes in it with AVX512_BF16 or AMX, which this processor has not.')
     found += [f'fp32 with {level}: it adds arithmetic in bfloat16 alone.' for level in levels if level in _BF16]
     found += [f'{level}: it adds {_OTHERS[level]} alone.' for level in levels if level in _OTHERS]
     found += [f'{level}: Linux does not tell whether this processor has it.' for level in untold]

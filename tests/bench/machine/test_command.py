@@ -69,10 +69,26 @@ def test_onednn_is_seen_at_work_and_every_instruction_set_is_answered(found: dic
             assert row['onednn'] == 'no'
 
 
+def test_what_onednn_would_do_is_not_seen_where_tensorflow_leaves_it_off(found: dict[str, Any]) -> None:
+    rows = {row['name']: row['onednn'] for row in found['instruction_sets']}
+    clean = {name: value for name, value in os.environ.items() if name != TURN.name}
+    command = [sys.executable, str(ROOT / 'run_benchmark.py'), 'machine']
+    done = subprocess.run([*command, '--json'], capture_output=True, text=True, check=True, env=clean)
+    told = json.loads(done.stdout)
+    if not told['onednn']['on']:
+        for row in told['instruction_sets']:
+            assert row['onednn_if_on'] == (rows[row['name']] if row['processor'] == 'yes' else None)
+            assert row['onednn'] == 'no'
+    done = subprocess.run(
+        [*command, '--mkl=on', '--require=onednn'], capture_output=True, text=True, check=False, env=clean
+    )
+    assert done.stdout.startswith('onednn: met: ')
+
+
 def test_onednn_turned_off_is_told_with_the_reason_and_fails_its_requirement() -> None:
     done = run('--require=onednn', **{TURN.name: TURN.off})
     assert done.returncode == 1
-    assert done.stdout.startswith(f'onednn: not met: {TURN.name}={TURN.off} is set in the environment')
+    assert done.stdout.startswith(f'onednn: not met: oneDNN is off: {TURN.name}={TURN.off} is set in the environment')
 
 
 @pytest.mark.parametrize(
@@ -220,4 +236,4 @@ def test_advice_follows_quota_governor_nodes_and_onednn(found: dict[str, Any]) -
     assert advised(told)['--numa_node'] == 'try'
     rows = [{**row, 'processor': 'yes'} for row in found['instruction_sets']]
     told = {**found, 'onednn': {**found['onednn'], 'on': False, 'reason': 'why'}, 'instruction_sets': rows}
-    assert (advised(told)['--mkl'], advised(told)['--precision']) == ('yes', 'no')
+    assert (advised(told)['--mkl'], advised(told)['--precision']) == ('try', 'no')

@@ -35,7 +35,7 @@ GRAVITON4 = GRAVITON3 | {'sve2'}
         (SAPPHIRE_RAPIDS, {'ONEDNN_MAX_CPU_ISA': 'AVX2'}, True, False),
         (SAPPHIRE_RAPIDS, {}, True, True),
         (GRAVITON2, {}, False, False),
-        (GRAVITON3, {}, True, True),
+        (GRAVITON3, {}, True, False),
         (GRAVITON4, {}, False, False),
         (ZEN4, {'TF_ENABLE_ONEDNN_OPTS': 'on'}, True, True),
     ],

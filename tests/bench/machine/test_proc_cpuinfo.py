@@ -112,7 +112,7 @@ def test_a_processor_is_said_to_lack_what_linux_does_not_list(
     monkeypatch.setattr(cpu, 'flags', lambda: flags)
     for level in untold:
         options = MachineOptions(onednn_max_isa=level)
-        assert machine_problems(options, lambda given: capabilities.detect({}, flags, {}, openmp=())) == []
+        assert machine_problems(options) == []
     (answer,) = requirements.answers([('', 'amx_fp16')], lambda: '')
     assert not answer.met
     assert ('Linux does not tell' in answer.reason) == ('AVX512_CORE_AMX_FP16' in untold)
@@ -129,7 +129,7 @@ def test_a_processor_is_said_to_lack_what_linux_does_not_list(
         ('intel_sapphire_rapids', True, True),
         ('amd_zen4', True, True),
         ('arm_neoverse_n1', False, False),
-        ('arm_neoverse_v1', True, True),
+        ('arm_neoverse_v1', True, False),
         ('arm_neoverse_v2', False, False),
         ('arm_a64fx', False, False),
     ],
