@@ -158,7 +158,9 @@ def test_the_line_that_uses_what_was_found_cannot_be_typed(
 ) -> None:
     def run(words: list[str], *_: object) -> folder.Done:
         speed = 20.0 if '--num_inter_threads=2' in words else 10.0
-        return folder.Done({'throughput': {'images_per_second': speed}}, None)
+        return folder.Done(
+            {'throughput': {'images_per_second': speed}, 'step_seconds': {'median': 0.1}, 'warnings': []}, None
+        )
 
     monkeypatch.setattr(process, 'run', run)
     words = ('--model=trivial', '--trainable_scopes=a, b', f'--result_dir={tmp_path / "my results"}')

@@ -188,7 +188,7 @@ def test_a_process_that_died_before_any_proves_nothing() -> None:
 
 
 def test_a_convolution_that_ends_the_process_does_not_hide_the_types_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(dtypes: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    def start(dtypes: Sequence[str], _: object) -> subprocess.CompletedProcess[str]:
         lines = [f'TF_BENCH_PROBE {json.dumps(END)}']
         for dtype in dtypes:
             lines.append(f'TF_BENCH_PROBE {json.dumps({"begin": dtype})}')
