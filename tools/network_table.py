@@ -26,7 +26,9 @@ from bench.models import registry  # noqa: E402
 _ROWS = _ROOT / 'results' / 'baselines' / 'networks_exactness.jsonl'
 _TABLE = _ROWS.with_suffix('.md')
 _MEASURE = """
-import dataclasses, json, sys, exactness
+import capable, dataclasses, json, sys
+capable.turn_onednn_on()
+import exactness
 print(json.dumps(dataclasses.asdict(exactness.measure(sys.argv[1]))))
 """
 _COLUMNS = {

@@ -13,6 +13,10 @@ _ONEDNN_BY_DEFAULT = frozenset({'avx512_vnni', 'avx512_bf16', 'avx_vnni', 'amx_t
 _NEOVERSE_V1 = frozenset({'sve', 'bf16', 'i8mm'})
 # On ARM TensorFlow gives oneDNN no operation in bfloat16 (IsDataTypeSupportedByOneDNNOnThisCPU in its util.cc).
 _BF16 = frozenset({'avx512_bf16', 'amx_bf16'})
+# oneDNN's level AVX512_CORE.
+_AVX512 = frozenset({'avx512f', 'avx512bw', 'avx512dq', 'avx512vl'})
+# The variables that limit it, the first before the second.
+_ISA_LIMITS = ('ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA')
 # What oneDNN's limit must at least be for bfloat16 instructions to be used.
 _ISA_WITH_BF16 = ('AVX512_CORE_BF16', 'AVX512_CORE_FP16', 'AVX512_CORE_AMX', 'AVX10_1_512', 'DEFAULT', 'ALL')
 
@@ -50,6 +54,17 @@ STOCK, MKL = Switch('TF_ENABLE_ONEDNN_OPTS', on='1', off='0'), Switch('TF_DISABL
 def switch(openmp: tuple[str, ...] | None) -> Switch:
     """That of a build which was linked with these OpenMP runtimes."""
     return MKL if set(openmp or ()) & set(libraries.INTEL_OPENMP) else STOCK
+
+
+def is_below_avx512(environ: Mapping[str, str], flags: frozenset[str] | None = None) -> bool:
+    """Whether oneDNN computes with less than AVX-512 on x86-64, as all that the processor has, or as all that it may.
+
+    Args:
+      environ: of this process, with what flags set.
+    """
+    limit = next((environ[name] for name in _ISA_LIMITS if environ.get(name)), 'ALL').upper()
+    flags = cpu.flags() if flags is None else flags
+    return 'sse4_1' in flags and not (flags >= _AVX512 and limit.startswith(('AVX512', 'AVX10', 'DEFAULT', 'ALL')))
 
 
 def detect(
@@ -97,7 +112,7 @@ def _bf16(environ: Mapping[str, str], flags: frozenset[str], given: Mapping[str,
         return False, 'TensorFlow has oneDNN compute in bfloat16 on x86-64 alone.'
     if not flags & _BF16:
         return False, 'the processor has neither AVX512_BF16 nor AMX_BF16.'
-    for name in ('ONEDNN_MAX_CPU_ISA', 'DNNL_MAX_CPU_ISA'):
+    for name in _ISA_LIMITS:
         limit = environ.get(name)
         if limit:
             if limit.upper().startswith(_ISA_WITH_BF16):

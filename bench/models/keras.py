@@ -120,19 +120,19 @@ def _network(net: Layers, images: Any, name: str) -> Any:
     """
     import tensorflow.compat.v1 as tf
 
+    from bench.machine import tensorflow_build
     from bench.models import weight_decay
 
     if tf.get_variable_scope().reuse:
         raise UsageError([f'--num_clones: the networks of Keras share no variables, so keras/{name} has no clones.'])
-    if net.is_training and name.startswith(_GROUPED):
-        found = capabilities.detect(given=os.environ)  # the flags' variables, which tuning.py has set
-        if not found.onednn:
-            raise UsageError(
-                [
-                    f'keras/{name} has grouped convolutions, whose gradients TensorFlow computes on CPUs by oneDNN '
-                    f'alone, which is off: {found.onednn_reason} Inference needs no oneDNN: --forward_only.'
-                ]
-            )
+    if net.is_training and name.startswith(_GROUPED) and not tensorflow_build.onednn_enabled():
+        why = capabilities.detect(given=os.environ).onednn_reason  # the flags' variables, which tuning.py has set
+        raise UsageError(
+            [
+                f'keras/{name} has grouped convolutions, whose gradients TensorFlow computes on CPUs by oneDNN '
+                f'alone, which is off: {why} Inference needs no oneDNN: --forward_only.'
+            ]
+        )
     if name.startswith(_PIXELS):
         images = (images + 1) * 127.5
     keras = _keras(net)

@@ -144,8 +144,7 @@ class Layers:
             style = dataclasses.replace(self._style, **changes)
             weights = self._weights((height, width, self.channels(x), outputs), style)
             x, padding = self._pad(x, height, width, stride, padding)
-            pointwise = (height, width, stride, self.data_format) == (1, 1, 1, 'NHWC')
-            with gradients.of_pointwise() if pointwise else contextlib.nullcontext():
+            with gradients.of_convolution((height, width), stride, self.data_format, self.channels(x)):
                 x = self._convolved(x, weights, stride, padding)
             return self._finish(x, outputs, style)
 

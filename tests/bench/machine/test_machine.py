@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import program
 import pytest
 
 from bench.machine import capabilities, cpu, memory
@@ -17,6 +18,7 @@ HASWELL = frozenset({'sse4_1', 'avx', 'avx2', 'fma'})
 CASCADE_LAKE = HASWELL | {'avx512f', 'avx512_vnni'}
 ZEN4 = CASCADE_LAKE | {'avx512_bf16'}
 SAPPHIRE_RAPIDS = ZEN4 | {'amx_tile', 'amx_bf16', 'amx_int8'}
+AVX512 = HASWELL | {'avx512f', 'avx512bw', 'avx512dq', 'avx512vl'}
 GRAVITON2 = frozenset({'asimd', 'asimddp'})
 GRAVITON3 = frozenset({'asimd', 'asimddp', 'bf16', 'i8mm', 'sve'})
 GRAVITON4 = GRAVITON3 | {'sve2'}
@@ -49,10 +51,24 @@ def test_onednn_and_bf16_as_tensorflow_would_decide(
     assert bool(found.bf16_reason) != found.bf16
 
 
-def test_this_processors_onednn_is_what_tensorflow_says() -> None:
-    from bench.machine import tensorflow_build
+@pytest.mark.parametrize(
+    ('flags', 'environment', 'below'),
+    [
+        (HASWELL, {}, True),
+        (AVX512, {}, False),
+        (AVX512, {'ONEDNN_MAX_CPU_ISA': 'avx2'}, True),
+        (AVX512, {'DNNL_MAX_CPU_ISA': 'AVX512_CORE_BF16'}, False),
+        (AVX512, {'ONEDNN_MAX_CPU_ISA': '', 'DNNL_MAX_CPU_ISA': 'SSE41'}, True),
+        (GRAVITON3, {}, False),
+    ],
+)
+def test_onednn_is_said_to_have_avx512_or_not(flags: frozenset[str], environment: dict[str, str], below: bool) -> None:
+    assert capabilities.is_below_avx512(environment, flags) == below
 
-    assert capabilities.detect().onednn == tensorflow_build.onednn_enabled()
+
+def test_this_processors_onednn_is_what_tensorflow_says() -> None:
+    code = 'from bench.machine import tensorflow_build; print(tensorflow_build.onednn_enabled())'
+    assert program.python(code).stdout == f'{capabilities.detect().onednn}\n'
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from capable import CAN
 from program import python, run
 
 from bench import flags
 from bench.config import BenchmarkConfig
 from bench.errors import UsageError
-from bench.machine import capabilities, environment
+from bench.machine import capabilities, environment, tensorflow_build
 from bench.models import multiply_adds, registry
 from bench.models.build import Output, build
 from bench.models.slim import slim
@@ -46,7 +47,6 @@ _FAMILIES = {
     'Xception': 96,
 }
 _QUICK = ('MobileNetV2',)
-_CAN = capabilities.detect()
 _NAMES = [network.name.removeprefix('keras/') for network in registry.matching('keras/*')]
 
 
@@ -199,6 +199,7 @@ np.savez('keras.npz', inference=inference, training=training, **moving)
 def test_training_grouped_convolutions_without_onednn_is_refused_before_tensorflow_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(tensorflow_build, 'onednn_enabled', lambda: False)
     monkeypatch.setenv('TF_ENABLE_ONEDNN_OPTS', '0')
     with tf.Graph().as_default():
         _build('RegNetX002', tf.zeros([1, 32, 32, 3]))
@@ -218,7 +219,7 @@ def test_clones_are_refused_as_they_would_have_variables_of_their_own() -> None:
 @pytest.mark.parametrize(
     'name', _marked([name for name in _FAMILIES if 'NCHW' in registry.get(f'keras/{name}').data_formats])
 )
-@pytest.mark.skipif(not _CAN.onednn, reason=f'NCHW needs oneDNN: {_CAN.onednn_reason}')
+@pytest.mark.skipif(not CAN.onednn, reason=f'NCHW needs oneDNN: {CAN.onednn_reason}')
 def test_nchw_gives_the_logits_and_updates_of_nhwc(name: str) -> None:
     images = _images(_FAMILIES[name])
     logits, gradients = {}, {}
@@ -282,7 +283,7 @@ def test_inference_neither_drops_out_nor_updates_nor_decays_where_there_is_no_de
         pytest.param(name, layout, marks=() if name == 'MobileNetV2' else pytest.mark.slow)
         for name in _FAMILIES
         for layout in registry.get(f'keras/{name}').data_formats
-        if layout == 'NHWC' or _CAN.onednn
+        if layout == 'NHWC' or CAN.onednn
     ],
 )
 def test_freezing_and_folding_change_no_prediction(name: str, layout: str) -> None:
@@ -330,7 +331,7 @@ def test_training_learns_the_synthetic_labels(name: str) -> None:
 
 
 @pytest.mark.parametrize('name', _marked(_FAMILIES, ('MobileNetV2',)))
-@pytest.mark.skipif(not _CAN.bf16, reason=f'no bfloat16 here: {_CAN.bf16_reason}')
+@pytest.mark.skipif(not CAN.bf16, reason=f'no bfloat16 here: {CAN.bf16_reason}')
 def test_bf16_trains_and_infers(name: str) -> None:
     for forward_only in (True, False):
         (wanted,), (found,) = (_steps(name, 1, precision, forward_only=forward_only) for precision in ('fp32', 'bf16'))

@@ -7,15 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
+from capable import CAN
 from program import python
 
-from bench.machine import capabilities
 from bench.models.layers import Layers
 from bench.models.style import BatchNorm
 
-_CAN = capabilities.detect()
 _layouts = pytest.mark.parametrize(
-    'layout', ['NHWC', pytest.param('NCHW', marks=pytest.mark.skipif(not _CAN.onednn, reason='NCHW needs oneDNN'))]
+    'layout', ['NHWC', pytest.param('NCHW', marks=pytest.mark.skipif(not CAN.onednn, reason='NCHW needs oneDNN'))]
 )
 
 
@@ -90,7 +89,7 @@ def _with_gradients(layout: str, images: int, *, stride: int = 1, padding: str =
         return found
 
 
-@pytest.mark.skipif(not _CAN.onednn, reason='NCHW needs oneDNN')
+@pytest.mark.skipif(not CAN.onednn, reason='NCHW needs oneDNN')
 @pytest.mark.parametrize('images', [1, 2])
 @pytest.mark.parametrize(('stride', 'padding'), [(1, 'SAME'), (2, 'VALID'), (2, 'FIXED')])
 def test_a_single_image_is_convolved_otherwise_in_nchw(images: int, stride: int, padding: str) -> None:
@@ -100,13 +99,14 @@ def test_a_single_image_is_convolved_otherwise_in_nchw(images: int, stride: int,
 
 
 # Which takes a hundred times as long, so that vgg_16 made no step in 90 seconds.
-@pytest.mark.skipif(not _CAN.onednn, reason='NCHW needs oneDNN')
+@pytest.mark.skipif(not CAN.onednn, reason='NCHW needs oneDNN')
 @pytest.mark.parametrize('layout', ['NHWC', 'NCHW'])
 @pytest.mark.parametrize('job', ['training', 'inference'])
 def test_a_single_image_is_computed_by_onednns_reference_code(layout: str, job: str) -> None:
     code = """
 import os, sys
 os.environ['ONEDNN_VERBOSE'] = '1'
+os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
 import tensorflow.compat.v1 as tf
 from bench.models.layers import Layers
 with tf.Graph().as_default(), tf.Session() as session:
@@ -285,7 +285,7 @@ def test_activations_are_those_of_their_papers(name: str, at: tuple[float, ...])
         assert session.run(y)[:, 0] == pytest.approx(at)
 
 
-@pytest.mark.skipif(not _CAN.bf16, reason=f'no bfloat16 here: {_CAN.bf16_reason}')
+@pytest.mark.skipif(not CAN.bf16, reason=f'no bfloat16 here: {CAN.bf16_reason}')
 @pytest.mark.parametrize('activation', ['hard_swish', 'hard_sigmoid'])
 def test_rounding_a_sixth_to_bfloat16_does_not_enlarge_every_result(activation: str) -> None:
     config = tf.ConfigProto()

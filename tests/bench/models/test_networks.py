@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 import tensorflow.compat.v1 as tf
+from capable import CAN
 from exactness import NUMBERS, PUBLISHED, measure
 
 from bench.errors import UsageError
-from bench.machine import capabilities
 from bench.models import multiply_adds, registry
 from bench.models.build import build
 from bench.models.layers import Layers
@@ -34,9 +34,8 @@ _ALL = [
     for name in (network.name for network in registry.all_networks() if not network.name.startswith('keras/'))
 ]
 _networks = pytest.mark.parametrize('name', _ALL)
-_CAN = capabilities.detect()
-_needs_nchw = pytest.mark.skipif(not _CAN.onednn, reason=f'NCHW needs oneDNN: {_CAN.onednn_reason}')
-_needs_bf16 = pytest.mark.skipif(not _CAN.bf16, reason=f'no bfloat16 here: {_CAN.bf16_reason}')
+_needs_nchw = pytest.mark.skipif(not CAN.onednn, reason=f'NCHW needs oneDNN: {CAN.onednn_reason}')
+_needs_bf16 = pytest.mark.skipif(not CAN.bf16, reason=f'no bfloat16 here: {CAN.bf16_reason}')
 _measured = functools.cache(measure)
 
 

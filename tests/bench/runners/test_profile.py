@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 import tensorflow.compat.v1 as tf
+from capable import CAN
 from program import run
 
 from bench import config as configs
 from bench import options
 from bench.cli import main
-from bench.machine import capabilities, rates
+from bench.machine import rates
 from bench.machine.rates import Rates
 from bench.models import registry
 from bench.runners import execution, profile, session, step, trace
@@ -141,7 +142,6 @@ def forward(seen: Trace, layer: str) -> int:
     )
 
 
-CAN = capabilities.detect()
 LAYOUTS = ['NHWC', *(['NCHW'] if CAN.onednn else [])]
 PRECISIONS = ['fp32', *(['bf16'] if CAN.bf16 else [])]
 LARGE = [
