@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,6 +60,20 @@ class Engine:
             text=True,
             cwd=ROOT,
         )
+
+    @contextlib.contextmanager
+    def deadline(self, seconds: float = 300) -> Iterator[None]:
+        """Deletes what containers there are after so many seconds: who reads what one prints then comes to its end.
+
+        To be entered before a container that runs without end, so that no failed test waits for it for ever.
+        """
+        timer = threading.Timer(seconds, self.clean)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def shell(self, script: str, image: str = IMAGE, options: Sequence[str] = ()) -> str:
         """What a shell as root prints in an image, without its entry point."""

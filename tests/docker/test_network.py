@@ -44,7 +44,8 @@ def test_horovods_ranks_in_two_containers_make_one_record(
     engine: Engine, network: str, keys: str, tmp_path: Path, image: str, starter: str
 ) -> None:
     common = ['--network', network, '-v', f'{keys}:/ssh:ro']
-    with engine.start([*common, '--name', f'{engine.name}-rank1', '--hostname', 'rank1'], ['sshd'], image) as other:
+    options = [*common, '--name', f'{engine.name}-rank1', '--hostname', 'rank1']
+    with engine.deadline(), engine.start(options, ['sshd'], image) as other:
         hosts = ['-np', '2', '-H', f'localhost:1,{engine.name}-rank1:1']
         words = [*starter.split(), *hosts, *LENET, '--variable_update=horovod']
         out = tmp_path / 'out'
@@ -61,7 +62,7 @@ def test_horovods_ranks_in_two_containers_make_one_record(
 def test_ssh_opens_to_the_jobs_key_alone(engine: Engine, network: str, keys: str) -> None:
     name = f'{engine.name}-server'
     common = ['--network', network]
-    with engine.start([*common, '--name', name, '-v', f'{keys}:/ssh:ro'], ['sshd']) as server:
+    with engine.deadline(), engine.start([*common, '--name', name, '-v', f'{keys}:/ssh:ro'], ['sshd']) as server:
         words = ['ssh', name, 'echo $0 in $PATH; id -u']
         trusted = engine.run([*common, '-v', f'{keys}:/ssh:ro'], words)
         stranger = engine.run(common, ['sh', '-c', f'{KEYS} && ssh {name} id'], check=False)
