@@ -163,7 +163,7 @@ def _record(
 
     measured: timing.Measurement | None = seen.measurement
     # Those that this program started are bound to their share of the processors already.
-    share = place.threads if place and place.folder is None else None
+    share = place if place and place.folder is None else None
     worker = record.Worker(
         rank=place.rank or 0 if place else 0,
         host=platform.node(),
