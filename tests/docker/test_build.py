@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from bench.machine import environment
 
 ROOT = Path(__file__).parents[2]
 SECRET = 'name:pass word$x@registry.example'
@@ -271,6 +274,22 @@ def test_where_an_engine_runs_without_root_its_root_stays_because_it_is_the_call
     if 'unshare failed' in done.stderr:
         pytest.skip('this machine gives nobody a namespace of users')
     assert (done.stdout, done.stderr) == ('0 1\n', '')
+
+
+def test_those_who_log_in_have_the_variables_that_change_how_tensorflow_computes() -> None:
+    """As sshd takes them: quoted words, with backslashes before what would end them."""
+    given = {f'{prefix}X': f'of {prefix}' for prefix in environment.PREFIXES}
+    given |= {'TF_CPP_X': 'a "b" \\ c\'d #e', 'HOROVOD_X': 'two\nlines\\n', 'OMPI_MCA_x': '', 'OMP_NUM_THREADS': '07'}
+    printed = subprocess.run(
+        ['awk', '-f', ROOT / 'docker/ssh/set_env.awk'],
+        env={**given, 'PATH': os.environ['PATH'], 'HOROVODX': '1', 'AWS_SECRET_ACCESS_KEY': SECRET},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    # In double quotes, shells know the same two escapes.
+    found = dict(word.split('=', 1) for word in shlex.split(printed))
+    assert found == {**given, 'PATH': os.environ['PATH']}
 
 
 SCRIPTS = ['docker/build.sh', 'docker/entrypoint', 'docker/with_secrets', '.ci/run', 'tools/setup_venv.sh']

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -72,6 +73,47 @@ def test_ssh_opens_to_the_jobs_key_alone(engine: Engine, network: str, keys: str
     assert trusted.stdout.splitlines()[-1] == '9001'
     assert stranger.returncode == 255
     assert 'Permission denied' in stranger.stderr
+
+
+def test_what_a_container_was_given_in_its_environment_reaches_those_who_log_in(
+    engine: Engine, network: str, keys: str
+) -> None:
+    name = f'{engine.name}-server'
+    given = {
+        'KMP_AFFINITY': 'granularity=fine,compact,1,0',
+        'TF_ENABLE_ONEDNN_OPTS': '0',
+        'HOROVOD_THREAD_AFFINITY': '0',
+        'OMPI_MCA_btl_vader_single_copy_mechanism': 'cma',
+        'TF_CPP_VMODULE': 'a "quoted" \\ it\'s #1=2',
+        'TF_BENCH_IMAGE_DIGEST': 'sha256:12ab',
+    }
+    options = ['--network', network, '--name', name, '-v', f'{keys}:/ssh:ro', '-e', 'OTHER=secret']
+    options += [word for pair in given.items() for word in ('-e', '='.join(pair))]
+    tell = "python -c 'import json, os; print(json.dumps(dict(os.environ)))'"
+    with engine.deadline(), engine.start(options, ['sshd']) as server:
+        done = engine.run(['--network', network, '-v', f'{keys}:/ssh:ro'], ['ssh', name, tell])
+        engine('kill', name)
+        server.wait(60)
+    found = json.loads(done.stdout)
+    assert {key: found.get(key) for key in given} == given
+    assert (found['TF_BENCH_IMAGE'], found['PYTHONUNBUFFERED']) == (f'{IMAGE}:latest', '1')
+    assert 'OTHER' not in found
+
+
+def test_sshd_serves_as_root_where_root_is_the_caller(engine: Engine, keys: str) -> None:
+    """As with engines that run without root: a namespace of users, whose root finds no /run/sshd in the image."""
+    script = """
+        unshare --user --map-root-user entrypoint sshd &
+        for _ in $(seq 50); do
+            sleep 0.2
+            kill -0 $! && head -c 4 < /dev/tcp/127.0.0.1/2222 && exit
+        done
+    """
+    options = ['--privileged', '--user', '0', '--entrypoint', 'bash', '-v', f'{keys}:/ssh:ro']
+    done = engine.run(options, ['-c', script], check=False)
+    if 'unshare failed' in done.stderr:
+        pytest.skip('this machine gives nobody a namespace of users')
+    assert done.stdout == 'SSH-', done.stderr
 
 
 @pytest.mark.parametrize('image', [IMAGE, MKL_IMAGE])
