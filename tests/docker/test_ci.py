@@ -39,9 +39,9 @@ def test_the_steps_of_the_example_for_github_actions_leave_a_record_and_lists(en
 @pytest.mark.slow
 def test_the_compilers_image_has_the_programs_of_every_step_that_compiles_tensorflow(engine: Engine) -> None:
     """Of docker/compile all that can be tried without TensorFlow's sources."""
-    name = f'{engine.name}-compiler'
+    name, folder = f'{engine.name}-compiler', ROOT / 'docker'
     made = subprocess.run(
-        [engine.client, 'build', '--target', 'tools', '--tag', name, ROOT / 'docker/compile'],
+        [engine.client, 'build', '--file', folder / 'compile/Dockerfile', '--target', 'tools', '--tag', name, folder],
         env={**os.environ, 'DOCKER_BUILDKIT': '1'},
         capture_output=True,
         text=True,
