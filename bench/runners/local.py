@@ -55,6 +55,9 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         with cores.pinned(place.cpus if place else ()):  # where threads are made, there they stay
             execution.begin(config)
         config, reduced = footprint.fitted(config, network, limit)
+        for warning in reduced:
+            if warning['code'] == footprint.MAY_BE_KILLED:
+                screen.line(f'warning: {warning["text"]}')
         if dataset is not None and config.data.skip_bad_records:
             dataset = trouble.without_bad_records(dataset, config.data.skip_bad_records, screen)
         started = datetime.datetime.now(datetime.timezone.utc)
