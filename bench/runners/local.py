@@ -17,6 +17,9 @@ from bench.runners import cluster, job, member, merge, report, timing
 from bench.runners.stop import StopRequest
 from bench.screen import Screen
 
+# For which a server goes on when it is stopped: docker/compose.yaml waits longer before it kills.
+_SECONDS_FOR_WORKERS = 60.0
+
 
 def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
     """Measures, writes the record, prints the summary; in one of several processes, its part of these.
@@ -36,7 +39,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
     if place is not None and place.folder is not None:
         member.end_with_parent(os.environ)
     if place is not None and place.rank is None:
-        return _serve(config)
+        return _serve(config, place)
     network, dataset = report.chosen(config)
     usable = cpu.usable_cpus()
     usable = place.threads(usable) if place else usable
@@ -123,12 +126,12 @@ def _place(options: distribution.DistributionOptions) -> member.Place | None:
     return member.Place(None, found.task if found.job == cluster.WORKER else None, len(found.workers), 1, ())
 
 
-def _serve(config: BenchmarkConfig) -> int:
+def _serve(config: BenchmarkConfig, place: member.Place) -> int:
     """Is a parameter server until the workers are done."""
     threads = config.threads
     with Screen(to_stderr=config.output.json) as screen:
         screen.progress('loading TensorFlow')
-        from bench.runners import parameter_server
+        from bench.runners import server
         from bench.runners import session as sessions
 
         settings = sessions.config(
@@ -137,7 +140,9 @@ def _serve(config: BenchmarkConfig) -> int:
             precision='fp32',
             xla=False,
         )
-        parameter_server.serve(config.distribution.resolved(os.environ), settings, screen)
+        # One that a job of this machine started is stopped by that, when no worker needs it.
+        patience = _SECONDS_FOR_WORKERS if place.folder is None else 0.0
+        server.serve(config.distribution.resolved(os.environ), settings, screen, patience)
     return 0
 
 
