@@ -11,7 +11,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jsonschema
 import pytest
@@ -105,6 +105,16 @@ def engine() -> Iterator[Engine]:
     assert found('image', 'inspect', IMAGE, check=False).returncode == 0, f'there is no {IMAGE}: make images'
     yield found
     found.clean()
+
+
+def read_until(stream: IO[str], start: str) -> str:
+    """What a container prints until a line begins so."""
+    seen = ''
+    for line in stream:
+        seen += line
+        if line.startswith(start):
+            return seen
+    pytest.fail(f'no line began with {start!r} before the end, or the deadline:\n{seen}')
 
 
 def the_record(folder: Path) -> dict[str, Any]:

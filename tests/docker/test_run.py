@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from engine import ENDLESS, IMAGE, MKL_IMAGE, SHORT, Engine, the_record
+from engine import ENDLESS, IMAGE, MKL_IMAGE, SHORT, Engine, read_until, the_record
 
 pytestmark = pytest.mark.container
 
@@ -167,13 +167,7 @@ def stopped(engine: Engine, out: Path, image: str, *how: str) -> tuple[int, str]
     name = f'{engine.name}-{time.monotonic_ns()}'
     with engine.deadline(), engine.start(['--name', name, *mount(out)], ENDLESS, image) as process:
         assert process.stdout
-        seen = ''
-        for line in process.stdout:
-            seen += line
-            if line.startswith('10\t'):
-                break
-        else:
-            pytest.fail(f'it ended by itself, or did no ten steps before the deadline:\n{seen}')
+        seen = read_until(process.stdout, '10\t')
         engine(*how, name)
         seen += process.stdout.read()
         return process.wait(60), seen
