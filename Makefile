@@ -3,13 +3,15 @@
 python := .venv/bin/python
 # A file of tests at a time to each process: tests of a file share what takes long to compute.
 several := -n auto --maxprocesses=4 --dist=loadfile
+# Whether a Docker engine answers; asked only by what needs it.
+engine = $(shell $(or $(DOCKER),docker) info > /dev/null 2>&1 && echo yes)
 
-.PHONY: help setup benchmark test test-all images test-images lint clean
+.PHONY: help setup benchmark test test-all images images-with-tests test-images lint clean
 
 help:
 	@echo 'make benchmark  time training of vgg_16 on this machine: ./run_benchmark.py --model=vgg_16'
 	@echo 'make test       the tests that take seconds'
-	@echo 'make test-all   all tests: also the slow ones and those that need a Docker engine'
+	@echo 'make test-all   all tests: also the slow ones and, where a Docker engine answers, those in containers'
 	@echo 'make images     the Docker images darchr/tf-bench, darchr/tf-bench-mkl and the base of both'
 	@echo 'make test-images  builds the images and tests them in containers'
 	@echo 'make lint       ruff and mypy'
@@ -28,12 +30,17 @@ test: setup
 	$(python) -m pytest $(several) -m 'not slow and not container'
 
 test-all: setup
-	$(python) -m pytest
+	$(if $(engine),$(MAKE) images-with-tests,@echo 'No Docker engine answers: the tests in containers are left out.')
+	$(python) -m pytest $(if $(engine),,-m 'not container')
 
 images:
 	docker/build.sh
 
-test-images: setup images
+# On each image one with pytest, in which `make test-all` runs the tests of the program.
+images-with-tests: images
+	docker/build.sh --tests
+
+test-images: setup images-with-tests
 	$(python) -m pytest -m 'container and not slow' tests/docker
 
 lint: setup

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from bench import __version__, config, distribution, flags
@@ -19,7 +19,7 @@ from bench.data.convert.options import ConvertConfig
 from bench.data.labels import LabelsConfig
 from bench.errors import BenchError, UsageError, nearest
 from bench.exchange.options import NetworkConfig, ScalingConfig
-from bench.machine import capabilities, tuning
+from bench.machine import capabilities, cores, tuning
 from bench.machine.requirements import MachineConfig
 from bench.models import registry
 from bench.settings import parse
@@ -151,14 +151,13 @@ def _main(words: list[str]) -> int:
     return getattr(importlib.import_module(module), function)(settings, [*([name] if name else []), *words])
 
 
-def _share() -> Callable[[int], int] | None:
-    """How many of the processors are for this process, where horovodrun or mpirun started several."""
+def _share() -> cores.Share | None:
+    """This process's part of the processors, where horovodrun or mpirun started several."""
     if distribution.launched(os.environ) is None:
         return None
     from bench.runners import member
 
-    place = member.place(os.environ)
-    return place.threads if place else None
+    return member.place(os.environ)
 
 
 def _no_such_command(name: str) -> str:

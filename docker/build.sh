@@ -11,31 +11,16 @@
 #   HOROVOD  no: leave Horovod out, whose compilation takes most of the time
 #   BASE     the image to begin with; debian:bookworm-slim where not given
 #   PINS     versions that differ from constraints.txt, for a wheel of another TensorFlow than 2.18
+#   SOURCE_DATE_EPOCH   the seconds that stand as the images' date; now where not given
 # What reaches your package registries is used in the build and left out of the images: your pip.conf, PIP_INDEX_URL and
 # its kin, proxies, a bundle of certificates (PIP_CERT, SSL_CERT_FILE, REQUESTS_CA_BUNDLE), APT_CONFIG.
 set -euo pipefail
-# Before the folder changes, on which a relative path depends.
-wheel=$(realpath --canonicalize-missing -- "${1:-.}")
-cd -P "$(dirname "${BASH_SOURCE[0]}")/.."
+here=$(dirname "${BASH_SOURCE[0]}")
+# shellcheck source=docker/secrets.sh
+. "$here/secrets.sh"
 
 docker=${DOCKER:-docker}
 base=${BASE:-debian:bookworm-slim}
-secrets=
-
-fail() {
-    printf 'error: %s\n' "$1" >&2
-    exit 1
-}
-
-# copy_first FILE PATH...: the contents of the first path that is a file, or nothing.
-copy_first() {
-    local file=$1 path
-    shift
-    : > "$file"
-    for path; do
-        [[ ! -f $path ]] || { cat "$path" > "$file" && return; }
-    done
-}
 
 check_engine() {
     command -v "$docker" > /dev/null || fail "There is no $docker here: install Docker, or name its client: DOCKER=/path"
@@ -46,33 +31,24 @@ check_engine() {
  BuildKit: install its buildx plugin, or name another client: DOCKER=/usr/bin/docker"
 }
 
-# Writes the secrets of the build into a folder that is gone with this script.
-keep_secrets() {
-    secrets=$(mktemp -d)
-    trap 'rm -rf "$secrets"' EXIT
-    local name
-    for name in PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_TRUSTED_HOST PIP_DEFAULT_TIMEOUT PIP_RETRIES \
-        http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY; do
-        [[ -z ${!name:-} ]] || printf '%s=%q\n' "$name" "${!name}"
-    done > "$secrets/environment"
-    copy_first "$secrets/pip_conf" "${PIP_CONFIG_FILE:-}" ~/.config/pip/pip.conf ~/.pip/pip.conf /etc/pip.conf
-    copy_first "$secrets/certificates" "${PIP_CERT:-}" "${SSL_CERT_FILE:-}" "${REQUESTS_CA_BUNDLE:-}"
-    copy_first "$secrets/apt_conf" "${APT_CONFIG:-}"
+# The digest under which the base was pulled; nothing where it was not, or is not here.
+digest_of_base() {
+    "$docker" image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$base" 2>/dev/null |
+        sed -n '1s/.*@//p' || true
 }
 
 # build TARGET NAME:TAG TITLE [--build-arg NAME=VALUE]...
 build() {
     printf 'Building %s.\n' "$2"
-    local revision created secret
-    local -a options=()
+    local revision created digest
     revision=$(git describe --always --dirty --abbrev=40 2>/dev/null || echo unknown)
-    created=$(git log -1 --format=%cI 2>/dev/null || echo unknown)
-    for secret in environment pip_conf certificates apt_conf; do
-        options+=(--secret "id=$secret,src=$secrets/$secret")
-    done
-    DOCKER_BUILDKIT=1 "$docker" build --file docker/Dockerfile --target "$1" --tag "$2" "${options[@]}" \
+    # Only labels of the last stage tell it, so that all layers can come from the engine's cache.
+    created=$(date --utc --date="@${SOURCE_DATE_EPOCH:-$(date +%s)}" +%Y-%m-%dT%H:%M:%SZ)
+    digest=$(digest_of_base)
+    build_with_secrets --file docker/Dockerfile --target "$1" --tag "$2" \
         --build-arg "IMAGE=$2" --build-arg "TITLE=$3" --build-arg "BASE=$base" --build-arg "VERSION=$version" \
-        --build-arg "REVISION=$revision" --build-arg "CREATED=$created" "${@:4}" .
+        --build-arg "REVISION=$revision" --build-arg "CREATED=$created" \
+        ${digest:+--label "org.opencontainers.image.base.digest=$digest"} "${@:4}" .
 }
 
 # build_base TAG TENSORFLOW PINS: darchr/tf-compiled-base:TAG
@@ -100,13 +76,19 @@ pin() {
     grep -E "^$2==" "$1"
 }
 
+[[ $# -le 1 ]] || fail "$# words are too many: give the path of one wheel, or nothing."
 case ${1-} in
     '' | --tests) ;;
-    *.whl) [[ -f $wheel ]] || fail "There is no $1." ;;
+    *.whl) [[ -f $1 ]] || fail "There is no $1." ;;
     *) fail "$1 is no wheel: give the path of a file that ends in .whl, or nothing." ;;
 esac
-check_engine
+[[ -z ${PINS:-} || -f $PINS ]] || fail "There is no PINS=$PINS."
+# Before the folder changes, on which relative paths depend.
+wheel=$(realpath --canonicalize-missing -- "${1:-.}")
+pins=$(realpath --canonicalize-missing -- "${PINS:-$here/../constraints.txt}")
 keep_secrets
+cd -P "$here/.."
+check_engine
 version=$(sed -n "s/^__version__ = '\(.*\)'/\1/p" bench/__init__.py)
 rm -rf build/image
 mkdir -p build/image/wheels
@@ -125,7 +107,7 @@ case ${1-} in
         ;;
     *.whl)
         cp "$wheel" build/image/wheels/
-        build_base compiled "/wheels/$(basename "$wheel")" "${PINS:-constraints.txt}"
+        build_base compiled "/wheels/$(basename "$wheel")" "$pins"
         build_program darchr/tf-bench:compiled compiled
         ;;
 esac

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jsonschema
 import pytest
@@ -59,6 +61,20 @@ class Engine:
             cwd=ROOT,
         )
 
+    @contextlib.contextmanager
+    def deadline(self, seconds: float = 300) -> Iterator[None]:
+        """Deletes what containers there are after so many seconds: who reads what one prints then comes to its end.
+
+        To be entered before a container that runs without end, so that no failed test waits for it for ever.
+        """
+        timer = threading.Timer(seconds, self.clean)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     def shell(self, script: str, image: str = IMAGE, options: Sequence[str] = ()) -> str:
         """What a shell as root prints in an image, without its entry point."""
         return self.run(['--user', '0', '--entrypoint', 'sh', *options], ['-euc', script], image).stdout
@@ -89,6 +105,16 @@ def engine() -> Iterator[Engine]:
     assert found('image', 'inspect', IMAGE, check=False).returncode == 0, f'there is no {IMAGE}: make images'
     yield found
     found.clean()
+
+
+def read_until(stream: IO[str], start: str) -> str:
+    """What a container prints until a line begins so."""
+    seen = ''
+    for line in stream:
+        seen += line
+        if line.startswith(start):
+            return seen
+    pytest.fail(f'no line began with {start!r} before the end, or the deadline:\n{seen}')
 
 
 def the_record(folder: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from bench import flags
 from bench.config import BenchmarkConfig
 from bench.models import registry
 from bench.models.layers import Layers
-from bench.runners import cluster, parameter_server, strategy
+from bench.runners import cluster, server, strategy
 from bench.runners import session as sessions
 from bench.runners import step as steps
 from bench.screen import Screen
@@ -82,7 +82,7 @@ def main() -> None:
     with Screen() as screen:
         if job == cluster.SERVER:
             settings = sessions.config(intra_threads=1, inter_threads=1, precision='fp32', xla=False)
-            parameter_server.serve(options, settings, screen)
+            server.serve(options, settings, screen)
             return
         shared = strategy.of(options, None, screen)
         seen = train(config, shared, int(steps_to_do), int(batch))

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pretended import Machine
@@ -286,23 +287,97 @@ def test_a_venv_of_the_users_own_is_not_deleted(machine: Machine) -> None:
     assert own.exists()
 
 
-def test_ci_stops_at_the_linters_where_they_find_something(machine: Machine) -> None:
+CHECKED = [
+    '-m ruff check .',
+    '-m mypy',
+    '-m pytest -n auto --maxprocesses=4 --dist=loadfile -m not slow and not container',
+]
+IN_CONTAINERS = ['build.sh', 'build.sh --tests', '-m pytest -m container and not slow tests/docker']
+
+
+@pytest.fixture
+def ci(machine: Machine) -> Callable[..., tuple[int, str]]:
+    """Runs .ci/run with variables of the environment; its exit status and what it printed."""
     machine.make('setup')
     machine.calls()
-    (machine.bin / 'bash').symlink_to(str(shutil.which('bash')))
-    (machine.bin / 'env').symlink_to(str(shutil.which('env')))
+    for name in ('bash', 'env'):
+        (machine.bin / name).symlink_to(str(shutil.which(name)))
+
+    def run(*variables: str) -> tuple[int, str]:
+        process = machine.start('env', *variables, str(machine.clone / '.ci/run'))
+        printed, errors = process.communicate(timeout=60)
+        return process.returncode, printed + errors
+
+    return run
+
+
+def pretend_images(machine: Machine) -> None:
+    """A build of images that only writes down its words."""
+    script(machine.clone / 'docker/build.sh', f'echo build.sh "$@" >> {machine.folder}/calls')
+
+
+def pretend_engine(machine: Machine, starts: str) -> Path:
+    """A client whose engine answers at one address alone, and what starts it beside the clone."""
+    script(machine.folder / 'shared/tools/docker-engine', f'[ "$1" = start ] || exit 1\n{starts}')
+    return script(machine.folder / 'client', '[ "$DOCKER_HOST" = unix:///there ]')
+
+
+def script(path: Path, lines: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'#!/bin/sh\n{lines}\n')
+    path.chmod(0o755)
+    return path
+
+
+def test_ci_stops_at_the_linters_where_they_find_something(machine: Machine, ci: Callable[..., Any]) -> None:
     (machine.folder / 'trouble').write_text('1 fail')
-    process = machine.start(str(machine.clone / '.ci/run'))
-    process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert machine.calls() == ['-m ruff check .']
+    assert ci()[0] != 0
+    assert machine.calls() == CHECKED[:1]
 
     (machine.folder / 'trouble').unlink()
-    process = machine.start(str(machine.clone / '.ci/run'))
-    process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert machine.calls() == [
-        '-m ruff check .',
-        '-m mypy',
-        '-m pytest -n auto --maxprocesses=4 --dist=loadfile -m not slow and not container',
-    ]
+    status, printed = ci()
+    assert status == 0
+    assert 'neither built nor tested: no Docker engine answers here, and there is no ../shared' in printed
+    assert machine.calls() == CHECKED
+
+
+def test_ci_starts_an_engine_where_none_answers_and_tests_the_images(machine: Machine, ci: Callable[..., Any]) -> None:
+    pretend_images(machine)
+    client = pretend_engine(machine, 'echo starting\necho DOCKER_HOST=unix:///there')
+    status, printed = ci(f'DOCKER={client}')
+    assert (status, 'neither built' in printed) == (0, False), printed
+    assert machine.calls() == CHECKED + IN_CONTAINERS
+
+    status, printed = ci(f'DOCKER={client}', 'START_ENGINE=no')
+    assert (status, 'START_ENGINE=no starts none' in printed) == (0, True), printed
+    assert machine.calls() == CHECKED
+
+
+def test_an_engine_that_does_not_start_is_told_and_fails_nothing(machine: Machine, ci: Callable[..., Any]) -> None:
+    pretend_images(machine)
+    client = pretend_engine(machine, 'echo no root here >&2\nexit 1')
+    status, printed = ci(f'DOCKER={client}')
+    assert status == 0, printed
+    assert 'no root here' in printed
+    assert 'docker-engine could not start one (START_ENGINE=no does not try)' in printed
+    assert machine.calls() == CHECKED
+
+
+def test_images_that_fail_fail_ci(machine: Machine, ci: Callable[..., Any]) -> None:
+    client = pretend_engine(machine, 'echo DOCKER_HOST=unix:///there')
+    script(machine.clone / 'docker/build.sh', 'exit 1')
+    assert ci(f'DOCKER={client}')[0] != 0
+
+
+def test_all_tests_are_those_in_containers_too_where_an_engine_answers_and_else_that_is_told(machine: Machine) -> None:
+    machine.make('setup')
+    machine.calls()
+    pretend_images(machine)
+    status, lines = machine.make('test-all')
+    assert status == 0
+    assert any('No Docker engine answers' in line for line in lines)
+    assert machine.calls() == ['-m pytest -m not container']
+
+    machine.program('docker', '#!/bin/sh\n[ "$1" = info ]\n')
+    assert machine.make('test-all')[0] == 0
+    assert machine.calls() == ['build.sh', 'build.sh --tests', '-m pytest']

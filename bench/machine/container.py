@@ -2,7 +2,8 @@
 
 Told by what container engines leave in it: Docker's /.dockerenv, Podman's /run/.containerenv, the variables of
 Kubernetes and Apptainer, the names of control groups and mounts. An image is not told by any but Podman; this
-project's own images say it in TF_BENCH_IMAGE, and whoever starts one may say its digest in TF_BENCH_IMAGE_DIGEST.
+project's own images say it in TF_BENCH_IMAGE, and whoever starts one may say its digest in TF_BENCH_IMAGE_DIGEST. Where
+no engine left a mark (containerd's nerdctl with version 2 of control groups), that variable tells of a container.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def _runtime(environ: Mapping[str, str], root: Path, mounts: str, groups: str) -
     # systemd's interface for containers.
     if environ.get('container'):
         return environ['container']
-    return next((runtime for mark, runtime in _MARKS if re.search(mark, groups)), None)
+    unmarked = 'unknown' if environ.get('TF_BENCH_IMAGE') else None
+    return next((runtime for mark, runtime in _MARKS if re.search(mark, groups)), unmarked)
 
 
 def _mounted_from(mountinfo: str) -> str:

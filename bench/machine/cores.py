@@ -7,8 +7,20 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 _SYSTEM = Path('/sys/devices/system/cpu')
+
+
+class Share(Protocol):
+    """A process's part of the processors, such as bench.runners.member.Place."""
+
+    @property
+    def cpus(self) -> tuple[int, ...]:
+        """Those that it is bound to; none where it has none of its own."""
+
+    def threads(self, usable_cpus: int) -> int:
+        """How many threads shall compute here, where so many processors may be kept busy by all of them."""
 
 
 def shares(count: int, cpus: Sequence[int], root: Path = _SYSTEM) -> list[tuple[int, ...]]:

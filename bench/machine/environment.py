@@ -6,7 +6,8 @@ import json
 import os
 from typing import Any
 
-_PREFIXES = (
+# Those who log in by ssh have them too: docker/ssh/set_env.awk.
+PREFIXES = (
     'DNNL_', 'GLIBC_TUNABLES', 'GOMP_', 'KMP_', 'LD_PRELOAD', 'MALLOC_', 'MKL_', 'OMP_', 'ONEDNN_', 'TF_AUTO_',
     'TF_DISABLE_', 'TF_ENABLE_', 'TF_MKL_', 'TF_NUM_', 'TF_XLA_', 'XLA_',
 )  # fmt: skip
@@ -16,7 +17,7 @@ MARK = 'TF_BENCH_TUNING'
 
 def variables() -> dict[str, str]:
     """Names and values, before this program adds its own."""
-    return {name: value for name, value in sorted(user().items()) if name.startswith(_PREFIXES)}
+    return {name: value for name, value in sorted(user().items()) if name.startswith(PREFIXES)}
 
 
 def user() -> dict[str, str]:

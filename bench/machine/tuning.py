@@ -13,11 +13,11 @@ import dataclasses
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from bench.errors import BenchError
-from bench.machine import capabilities, cpu, environment, libraries, memory, numa
+from bench.machine import capabilities, cores, cpu, environment, libraries, memory, numa
 from bench.machine.options import MAX_ISA, OLD_MAX_ISA, MachineOptions
 from bench.options import ThreadOptions
 
@@ -37,6 +37,8 @@ class Facts:
       openmp: the OpenMP runtimes that TensorFlow was linked with; None where unknown.
       usable_cpus: processors that may be kept busy, with the affinity that the options ask for.
       usable_cores: cores that they belong to, at most usable_cpus.
+      own_cpus: processors that its threads may run on, of which a quota may leave fewer usable; those of its share
+        where they are bound to one.
       cpus: those that this process may run on.
       nodes: each NUMA node's processors.
       memory_nodes: what this process's memory is bound to, or None.
@@ -49,6 +51,7 @@ class Facts:
     openmp: tuple[str, ...] | None
     usable_cpus: int
     usable_cores: int
+    own_cpus: int
     cpus: frozenset[int]
     nodes: Mapping[int, frozenset[int]]
     memory_nodes: frozenset[int] | None
@@ -150,11 +153,11 @@ def from_environment(name: str, environ: Mapping[str, str]) -> int | None:
 
 def _openmp(options: MachineOptions, facts: Facts, environ: Mapping[str, str], added: dict[str, str]) -> list[Setting]:
     """The settings of OpenMP: (flag, variable, what was asked for, the default, why that)."""
-    cores = str(facts.usable_cores)
+    per_core = str(facts.usable_cores)
     rows = (
         ('kmp_blocktime', 'KMP_BLOCKTIME', options.kmp_blocktime, _BLOCKTIME, 'threads sleep soon between operations'),
         ('kmp_affinity', 'KMP_AFFINITY', options.kmp_affinity, _AFFINITY, 'threads stay on their cores'),
-        ('omp_num_threads', 'OMP_NUM_THREADS', options.omp_num_threads, cores, 'a thread for each usable core'),
+        ('omp_num_threads', 'OMP_NUM_THREADS', options.omp_num_threads, per_core, 'a thread for each usable core'),
     )
     found = []
     for flag, name, asked, default, why in rows:
@@ -166,6 +169,12 @@ def _openmp(options: MachineOptions, facts: Facts, environ: Mapping[str, str], a
         elif not set(facts.openmp) & set(reads):
             what = "Intel's OpenMP" if flag.startswith('kmp') else 'OpenMP'
             reason = f'No effect: TensorFlow was not built with {what}; oneDNN computes on its own threads.'
+            found.append(Setting(flag, None, 'skipped', reason))
+        elif flag == 'kmp_affinity' and asked is None and facts.usable_cpus < facts.own_cpus:
+            reason = (
+                f'Only {facts.usable_cpus} of {facts.own_cpus} processors may be kept busy: threads would all be on '
+                'the first ones, and so would those of each other process with such a limit.'
+            )
             found.append(Setting(flag, None, 'skipped', reason))
         else:
             added[name] = default if asked is None else str(asked)
@@ -255,24 +264,25 @@ def _kept(flag: str, name: str, environ: Mapping[str, str], value: str | None = 
     return Setting(flag, environ[name] if value is None else value, 'kept', reason)
 
 
-def gather(options: MachineOptions, share: Callable[[int], int] | None = None) -> Facts:
+def gather(options: MachineOptions, share: cores.Share | None = None) -> Facts:
     """The facts of this machine that a plan for these options needs.
 
     Args:
-      share: how many processors of so many are for this process, where others beside it compute on the same ones.
+      share: of the processors, where others beside this process compute on the same ones.
     """
     nodes, cpus = numa.nodes(), numa.allowed()
     bound = cpus if options.cpu_affinity is None else numa.parse(options.cpu_affinity)
     bound = bound if options.numa_node is None else bound & nodes[options.numa_node]
     siblings = numa.cores()
     everybodys = cpu.usable_cpus(bound)
-    usable = share(everybodys) if share else everybodys
+    usable = share.threads(everybodys) if share else everybodys
     its_cores = len({siblings.get(each, frozenset({each})) for each in bound})
     installed = {name: libraries.find_allocator(name) for name in libraries.PACKAGES}
     return Facts(
         openmp=libraries.openmp(),
         usable_cpus=usable,
         usable_cores=max(1, min(usable, its_cores * usable // everybodys)),
+        own_cpus=len(share.cpus) if share and share.cpus else len(bound),
         cpus=cpus,
         nodes=nodes,
         memory_nodes=numa.memory_nodes(),
@@ -283,9 +293,7 @@ def gather(options: MachineOptions, share: Callable[[int], int] | None = None) -
     )
 
 
-def settings(
-    options: MachineOptions, threads: ThreadOptions, share: Callable[[int], int] | None = None
-) -> tuple[Setting, ...]:
+def settings(options: MachineOptions, threads: ThreadOptions, share: cores.Share | None = None) -> tuple[Setting, ...]:
     """What came of each setting in this process, after `start` with the same share of the processors."""
     return plan(options, threads, gather(options, share), environment.user()).settings
 
@@ -313,7 +321,7 @@ def not_applied(options: MachineOptions, threads: ThreadOptions, found: tuple[Se
     ]
 
 
-def start(config: Any, share: Callable[[int], int] | None = None) -> Any:
+def start(config: Any, share: cores.Share | None = None) -> Any:
     """Makes this process one in which the config's settings hold, and gives the config with the user's threads in it.
 
     Called before TensorFlow is imported. Tells on standard error which typed flags do not hold. May replace the process

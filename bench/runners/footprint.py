@@ -2,8 +2,9 @@
 
 A control group's limit ends a process without a word, so a default batch is halved until the estimate is below it. The
 estimate was fitted to the largest resident sets of vgg_16, resnet_v1_50, inception_v3 and others at several batches,
-which it meets within a tenth. Inference is left alone: what it needs most is for copies of the weights, which no batch
-changes.
+which it meets within a tenth; for networks that nobody measured it may be further off, and a system may swap. So a run
+of which it says that not even a batch of 1 fits is not refused, but warned. Inference is left alone: what it needs most
+is for copies of the weights, which no batch changes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ _MARGIN = 1.1
 _SAME_MEMORY = ('Identity', 'Reshape', 'Squeeze', 'StopGradient')
 _NO_ACTIVATION = ('Const', 'ReadVariableOp', 'VarHandleOp')
 _GRADIENTS = 'gradients/'
+# The warning of a run that may not fit, to be told before it begins: afterwards there may be nobody to tell it.
+MAY_BE_KILLED = 'memory_short'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Footprint:
 
 
 def fitted(config: BenchmarkConfig, network: Network, limit: int | None) -> tuple[BenchmarkConfig, list[Json]]:
-    """The (resolved) run with a default batch that fits, and a warning where it is another than the network's own.
+    """The (resolved) run with a default batch that fits, and warnings: it is not the network's own, not even 1 fits.
 
     Args:
       limit: bytes that a control group allows; None for no limit.
@@ -53,18 +56,26 @@ def fitted(config: BenchmarkConfig, network: Network, limit: int | None) -> tupl
         return config, []
     tf.get_logger().setLevel('ERROR')
     batch = config.network.batch_size or 1
-    needed = measure(steps.benchmark_step(config, network, None, None).graph, config.images_per_step)
+    found = measure(steps.benchmark_step(config, network, None, None).graph, config.images_per_step)
+    copies = config.images_per_step // batch
     smaller = batch
-    while smaller > 1 and needed.of(smaller * config.step.num_clones) > limit:
+    while smaller > 1 and found.of(smaller * copies) > limit:
         smaller //= 2
-    if smaller == batch:
-        return config, []
-    text = (
-        f"{network.name}'s default batch of {batch} needs about {_gib(needed.of(config.images_per_step))} GiB, and the "
-        f'control group allows {_gib(limit)}: {smaller} is taken. To have another, give --batch_size.'
-    )
-    config = dataclasses.replace(config, network=dataclasses.replace(config.network, batch_size=smaller))
-    return config, [{'code': 'batch_reduced', 'text': text}]
+    warnings: list[Json] = []
+    if smaller != batch:
+        text = (
+            f"{network.name}'s default batch of {batch} needs about {_gib(found.of(batch * copies))} GiB, and the "
+            f'control group allows {_gib(limit)}: {smaller} is taken. To have another, give --batch_size.'
+        )
+        warnings.append({'code': 'batch_reduced', 'text': text})
+    if found.of(smaller * copies) > limit:
+        text = (
+            f'{network.name} needs about {_gib(found.of(smaller * copies))} GiB with a batch of {smaller}, by an '
+            f'estimate, and the control group allows {_gib(limit)}: the kernel may kill this run without a word. Allow '
+            'more memory (docker run -m), or take a smaller --image_size.'
+        )
+        warnings.append({'code': MAY_BE_KILLED, 'text': text})
+    return dataclasses.replace(config, network=dataclasses.replace(config.network, batch_size=smaller)), warnings
 
 
 def measure(graph: tf.Graph, images: int) -> Footprint:

@@ -19,6 +19,8 @@ from bench.screen import Screen
 
 # Of the peak: more than the two vary by.
 _HIGHEST_FRACTION = 1.05
+# For which a server goes on when it is stopped: docker/compose.yaml waits longer before it kills.
+_SECONDS_FOR_WORKERS = 60.0
 
 
 def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
@@ -39,7 +41,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
     if place is not None and place.folder is not None:
         member.end_with_parent(os.environ)
     if place is not None and place.rank is None:
-        return _serve(config)
+        return _serve(config, place)
     network, dataset = report.chosen(config)
     usable = cpu.usable_cpus()
     usable = place.threads(usable) if place else usable
@@ -58,6 +60,9 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         with cores.pinned(place.cpus if place else ()):  # where threads are made, there they stay
             execution.begin(config)
         config, reduced = footprint.fitted(config, network, limit)
+        for warning in reduced:
+            if warning['code'] == footprint.MAY_BE_KILLED:
+                screen.line(f'warning: {warning["text"]}')
         if dataset is not None and config.data.skip_bad_records:
             dataset = trouble.without_bad_records(dataset, config.data.skip_bad_records, screen)
         started = datetime.datetime.now(datetime.timezone.utc)
@@ -123,12 +128,12 @@ def _place(options: distribution.DistributionOptions) -> member.Place | None:
     return member.Place(None, found.task if found.job == cluster.WORKER else None, len(found.workers), 1, ())
 
 
-def _serve(config: BenchmarkConfig) -> int:
+def _serve(config: BenchmarkConfig, place: member.Place) -> int:
     """Is a parameter server until the workers are done."""
     threads = config.threads
     with Screen(to_stderr=config.output.json) as screen:
         screen.progress('loading TensorFlow')
-        from bench.runners import parameter_server
+        from bench.runners import server
         from bench.runners import session as sessions
 
         settings = sessions.config(
@@ -137,7 +142,9 @@ def _serve(config: BenchmarkConfig) -> int:
             precision='fp32',
             xla=False,
         )
-        parameter_server.serve(config.distribution.resolved(os.environ), settings, screen)
+        # One that a job of this machine started is stopped by that, when no worker needs it.
+        patience = _SECONDS_FOR_WORKERS if place.folder is None else 0.0
+        server.serve(config.distribution.resolved(os.environ), settings, screen, patience)
     return 0
 
 
@@ -166,7 +173,7 @@ def _record(
 
     measured: timing.Measurement | None = seen.measurement
     # Those that this program started are bound to their share of the processors already.
-    share = place.threads if place and place.folder is None else None
+    share = place if place and place.folder is None else None
     worker = record.Worker(
         rank=place.rank or 0 if place else 0,
         host=platform.node(),

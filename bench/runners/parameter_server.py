@@ -17,19 +17,16 @@ import json
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from bench.distribution import DistributionOptions
-from bench.errors import BenchError, UsageError
-from bench.machine import quiet
+from bench.errors import UsageError
 from bench.record import Json
-from bench.runners import cluster as clusters
-from bench.runners import peers, placement
-from bench.runners.cluster import SERVER, WORKER, Cluster
+from bench.runners import peers, placement, server
+from bench.runners.cluster import SERVER, WORKER
 from bench.runners.mailbox import Mailbox
 from bench.runners.member import Place, Progress
 from bench.runners.strategy import Pairs, Strategy
@@ -37,8 +34,6 @@ from bench.screen import Screen
 
 Tensor = Any
 
-_SECONDS_BETWEEN_LOOKS = 0.25
-_DONE, _FAILED = 'done', 'failed'
 # For what is said to others when things have gone wrong already.
 _SHORT_MS = 3000
 # What TensorFlow raises where a process that it talks to, or the session, is gone.
@@ -52,10 +47,6 @@ _GONE = (
     tf.errors.UnknownError,
     RuntimeError,
 )
-
-
-class LostError(BenchError):
-    """Another process of the job is gone."""
 
 
 class ParameterServers(Strategy):
@@ -77,7 +68,7 @@ class ParameterServers(Strategy):
           progress: told when it waits for others who still do steps.
         """
         self._options, self._screen, self._progress = options, screen, progress
-        self._cluster = _cluster(options)
+        self._cluster = server.cluster_of(options)
         # Whether those who started this process collect what it saw, and tell who failed first.
         self._is_collected = place is not None and place.folder is not None
         self.rank, self.size = self._cluster.task, len(self._cluster.workers)
@@ -128,7 +119,7 @@ class ParameterServers(Strategy):
         Raises:
           BenchError: the port is taken, a process does not come, or one is gone.
         """
-        self._server = start_server(self._cluster, config)
+        self._server = server.start(self._cluster, config)
         with graph.as_default(), tf.device(self.device):
             placement.read_once(graph, self.device)
             self._make_coordination()
@@ -136,20 +127,21 @@ class ParameterServers(Strategy):
         with self._watched_session(graph, config) as session:
             yield session
             if self._is_collected:
-                session.run(self._goodbye, {self._text: _DONE})
+                session.run(self._goodbye, {self._text: server.DONE})
 
     @contextlib.contextmanager
     def _watched_session(self, graph: tf.Graph, config: tf.ConfigProto) -> Iterator[tf.Session]:
         """A session that is closed when another process is gone, so that nobody waits in it for ever."""
         self._config, self._knows_loss = config, False
-        session = self._session = tf.Session(self._server.target, graph=graph, config=_visible(config, self._cluster))
+        visible = server.visible(config, self._cluster)
+        session = self._session = tf.Session(self._server.target, graph=graph, config=visible)
         with graph.as_default(), session.as_default(), peers.Watch(self._cluster.peers, session.close) as self._watch:
             try:
                 yield session
             except BaseException as error:
                 if not self._knows_loss:
                     with contextlib.suppress(*_GONE):
-                        session.run(self._goodbye, {self._text: _FAILED}, tf.RunOptions(timeout_in_ms=_SHORT_MS))
+                        session.run(self._goodbye, {self._text: server.FAILED}, tf.RunOptions(timeout_in_ms=_SHORT_MS))
                 if not isinstance(error, UsageError):
                     # To close it, and to delete it as Python ends, is to wait for processes that may be gone.
                     session._session = None
@@ -253,7 +245,7 @@ class ParameterServers(Strategy):
                 texts = self._mailbox.gather(session, json.dumps(part))
                 # Nobody leaves before: whoever waits for a slow one's part would take those for lost.
                 self._mailbox.broadcast(session, '')
-                session.run(self._goodbye, {self._text: _DONE})
+                session.run(self._goodbye, {self._text: server.DONE})
         except _GONE as error:
             raise self._explained(error) from error
         return [part] if texts is None else [json.loads(text) for text in texts]
@@ -264,7 +256,7 @@ class ParameterServers(Strategy):
 
     def lost(self, error: BaseException | None) -> str:
         """What says only that another process is gone, where those who started this one know better."""
-        return str(error) if self._is_collected and isinstance(error, LostError) else ''
+        return str(error) if self._is_collected and isinstance(error, server.LostError) else ''
 
     def _make_coordination(self) -> None:
         """What workers and servers tell each other, in the current graph."""
@@ -281,7 +273,7 @@ class ParameterServers(Strategy):
             )
             self._say, self._ask = self._end.assign(self._text).op, self._wish.assign(self._text).op
         words = tf.strings.join([f'{self.rank} ', self._text])
-        self._goodbye = tf.group(*(_goodbyes(task).enqueue(words) for task in range(len(self._cluster.servers))))
+        self._goodbye = tf.group(*(server.goodbyes(task).enqueue(words) for task in range(len(self._cluster.servers))))
         if self._replicas is not None:
             # Meant for a hook that is not used here; TensorFlow would remark on that.
             self._replicas.ready_for_local_init_op.mark_used()
@@ -311,7 +303,7 @@ class ParameterServers(Strategy):
         lost = self._watch.lost or peers.gone(self._cluster.peers)
         if lost:
             self._knows_loss = True
-            return LostError(lost)
+            return server.LostError(lost)
         # A failed update closed the session; the step only tells that it is closed.
         return self._update_error or error
 
@@ -322,77 +314,3 @@ def _leave() -> None:
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
     os._exit(1)
-
-
-def serve(options: DistributionOptions, config: tf.ConfigProto, screen: Screen) -> None:
-    """Is a parameter server until all workers have said that they are done.
-
-    Args:
-      options: resolved.
-      config: of the session, with threads.
-      screen: on which it tells for whom it waits.
-
-    Raises:
-      BenchError: the port is taken, a process does not come, or a worker failed or is gone.
-    """
-    cluster = _cluster(options)
-    server = start_server(cluster, config)
-    with tf.Graph().as_default():
-        goodbyes = _goodbyes(cluster.task)
-        waiting, goodbye = goodbyes.size(), goodbyes.dequeue()
-        peers.wait(cluster.peers, options.wait_seconds, screen.progress)
-        with tf.Session(server.target, config=_visible(config, cluster)) as session:
-            with quiet.standard_error():
-                session.run(waiting)
-            with peers.Watch(cluster.peers) as watch:
-                left = set(range(len(cluster.workers)))
-                while left:
-                    screen.progress(f'serving {len(left)} workers')
-                    for _ in range(session.run(waiting)):
-                        rank, _, how = session.run(goodbye).decode().partition(' ')
-                        watch.forget(f'{WORKER} {rank}')
-                        if how == _FAILED:
-                            raise BenchError(f'{WORKER} {rank} failed; {cluster.name} ends too.')
-                        left.discard(int(rank))
-                    if left and watch.lost:
-                        raise LostError(f'{watch.lost} {cluster.name} ends too.')
-                    time.sleep(_SECONDS_BETWEEN_LOOKS)
-
-
-def _cluster(options: DistributionOptions) -> Cluster:
-    found = clusters.of(options, os.environ)
-    assert found is not None, 'resolved options tell each process of a job its place'
-    return found
-
-
-def start_server(cluster: Cluster, config: tf.ConfigProto) -> tf.train.Server:
-    """TensorFlow's server of this process.
-
-    Raises:
-      BenchError: its port is taken.
-    """
-    addresses = {SERVER: list(cluster.servers), WORKER: list(cluster.workers)}
-    try:
-        with quiet.standard_error():
-            return tf.train.Server(addresses, job_name=cluster.job, task_index=cluster.task, config=config)
-    except tf.errors.OpError as error:
-        address = addresses[cluster.job][cluster.task]
-        raise BenchError(
-            f'{cluster.name} cannot listen at {address}: {error.message}. Another program may have that port: '
-            'choose another one in --ps_hosts or --worker_hosts, the same for all processes.'
-        ) from None
-
-
-def _visible(config: tf.ConfigProto, cluster: Cluster) -> tf.ConfigProto:
-    """The configuration of a session that needs the servers and this process: others may come and go without it."""
-    own = tf.ConfigProto()
-    own.CopyFrom(config)
-    filters = [f'/job:{cluster.job}/task:{cluster.task}']
-    own.device_filters.extend(filters if cluster.job == SERVER else [f'/job:{SERVER}', *filters])
-    return own
-
-
-def _goodbyes(task: int) -> Any:
-    """The queue of a server in which workers say how they ended."""
-    with tf.device(f'/job:{SERVER}/task:{task}/cpu:0'):
-        return tf.FIFOQueue(1000, [tf.string], [()], shared_name=f'goodbyes_{task}')

@@ -1,5 +1,7 @@
 """Ctrl-C and `docker stop`: a request to end after the present step with what was measured so far.
 
+So is SIGUSR1, which mpirun passes on to its ranks, and which batch systems send before a job's time is over.
+
 Python calls a signal's handler between two of its own operations, and so only after the step that TensorFlow computes,
 which may take minutes. Therefore a thread reads what arrived (signal.set_wakeup_fd): it answers at once.
 """
@@ -15,12 +17,16 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # Between signals that are one request: a key that bounces, impatience, a terminal and a parent that both pass one on.
 _SECONDS_FOR_ONE = 2.0
 _ANSWER = (
     f'Ending after this step. Another Ctrl-C after a pause of {_SECONDS_FOR_ONE:.0f} seconds ends at once and loses '
     'what is not saved.'
+)
+_POSTPONED = (
+    'Ending when the workers are done, or after {:.0f} seconds. Another Ctrl-C after a pause of '
+    f'{_SECONDS_FOR_ONE:.0f} seconds ends at once.'
 )
 # To the thread, in place of a signal's number.
 _LEAVE = 0
@@ -28,7 +34,7 @@ _SHOW_CURSOR = b'\x1b[?25h'
 
 
 class StopRequest:
-    """While it is entered, a SIGINT or SIGTERM sets `requested`; another one after a pause ends the process at once.
+    """While it is entered, a signal to end sets `requested`; another one after a pause ends the process at once.
 
     Used as a context manager, in the main thread.
 
@@ -94,4 +100,53 @@ class StopRequest:
             if os.isatty(2):
                 os.write(2, _SHOW_CURSOR + b'\r\n')
             os._exit(1)
+        self._last = now
+
+
+class PostponedStop:
+    """While it is entered, a signal that asks this process to end leaves it some time, because others still need it.
+
+    Used as a context manager, in the main thread, which asks again and again whether the time is over. Another signal
+    after a pause ends the time.
+
+    Args:
+      seconds: how long; with 0, signals are what they are without this.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._first: float | None = None
+        self._last = 0.0
+        self._insisted = self._answered = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> PostponedStop:
+        for number in _SIGNALS if self._seconds else ():
+            self._before[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # The others are done: what asks once more must not change the exit status.
+        is_over = self._first is not None and kind is None
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_IGN if is_over else handler)
+
+    def is_over(self) -> bool:
+        """Whether to end now. It answers the first signal, which a handler may not: it may be within another line."""
+        if self._first is None:
+            return False
+        if not self._answered:
+            self._answered = True
+            with contextlib.suppress(OSError, ValueError):  # nobody may read it any more
+                print(_POSTPONED.format(self._seconds), file=sys.stderr, flush=True)
+        return self._insisted or time.monotonic() - self._first > self._seconds
+
+    def _request(self, _number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+        elif now - self._last > _SECONDS_FOR_ONE:
+            self._insisted = True
         self._last = now

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import configparser
+import datetime
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from bench.machine import environment
 
 ROOT = Path(__file__).parents[2]
 SECRET = 'name:pass word$x@registry.example'
@@ -26,6 +31,8 @@ for word in words:
         (here / 'folder').write_text(str(pathlib.Path(path).parent))
 if words[:1] == ['version']:
     print({version!r})
+if words[:2] == ['image', 'inspect'] and {digest!r}:
+    print({digest!r})
 sys.exit(1 if words[:2] == ['buildx', 'version'] and not {buildx} or words[:1] == ['info'] and not {engine} else 0)
 """
 
@@ -42,17 +49,16 @@ class Clone:
             copy(ROOT / name, self.root / name)
         self.client()
 
-    def client(self, version: str = '20.10.24', *, buildx: bool = False, engine: bool = True) -> None:
+    def client(self, version: str = '20.10.24', *, buildx: bool = False, engine: bool = True, digest: str = '') -> None:
         path = self.folder / 'client'
-        path.write_text(
-            CLIENT.format(python=sys.executable, here=str(self.folder), version=version, buildx=buildx, engine=engine)
-        )
+        is_so = {'version': version, 'buildx': buildx, 'engine': engine, 'digest': digest}
+        path.write_text(CLIENT.format(python=sys.executable, here=str(self.folder), **is_so))
         path.chmod(0o755)
 
-    def build(self, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def build(self, *words: str, script: str = 'build.sh', **environment: str) -> subprocess.CompletedProcess[str]:
         given = {'PATH': os.environ['PATH'], 'HOME': str(self.folder), 'DOCKER': str(self.folder / 'client')}
         return subprocess.run(
-            [self.root / 'docker' / 'build.sh', *words],
+            [self.root / 'docker' / script, *words],
             env={**given, **environment},
             capture_output=True,
             text=True,
@@ -101,6 +107,30 @@ def test_what_reaches_a_registry_is_a_secret_of_the_build_and_gone_afterwards(cl
     assert (clone.folder / 'certificates').read_text() == 'a certificate'
     assert (clone.folder / 'apt_conf').read_text() == ''
     assert not Path((clone.folder / 'folder').read_text()).exists()
+
+
+def test_every_pip_conf_counts_as_it_does_for_pip(clone: Clone) -> None:
+    """The newer place for a user's own decides over the older one; another that the environment names replaces both."""
+    old = '[global]\nindex-url = https://old.example/\nextra-index-url =\n    https://more.example/\n    # a remark\n'
+    new = '; a remark\n[install]\nconstraint =\n    /a=b/c\n    index-url = d\n[global]\nindex_url: https://new.example/?a=1\n'
+    for name, text in (('.pip', old), ('.config/pip', new)):
+        (clone.folder / name).mkdir(parents=True)
+        (clone.folder / name / 'pip.conf').write_text(text)
+    (clone.folder / 'own.conf').write_text('[global]\nindex-url = https://own.example/\n')
+
+    def given(**environment: str) -> tuple[str, bool]:
+        """What pip would take for its index, and whether for another one too: this machine may have one of its own."""
+        assert clone.build(**environment).returncode == 0
+        parser = configparser.RawConfigParser()
+        parser.read_string((clone.folder / 'pip_conf').read_text())
+        assert parser.sections() == ['global']  # a file of constraints is this machine's alone, all lines of it
+        more = parser.get('global', 'extra-index-url', fallback='')
+        return parser['global']['index-url'], '\nhttps://more.example/' in more
+
+    assert given() == ('https://new.example/?a=1', True)
+    assert given(PIP_CONFIG_FILE=str(clone.folder / 'own.conf')) == ('https://own.example/', False)
+    assert clone.build(PIP_CONFIG_FILE='/dev/null').returncode == 0
+    assert (clone.folder / 'pip_conf').read_text() == ''
 
 
 def test_a_build_that_fails_fails_and_leaves_no_secret_behind(clone: Clone) -> None:
@@ -154,10 +184,44 @@ def test_a_users_wheel_may_lie_where_the_user_is(clone: Clone, monkeypatch: pyte
     assert clone.build('own.whl').returncode == 0
 
 
+def test_paths_in_the_environment_may_be_relative_to_where_the_user_is(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (clone.folder / 'own.whl').write_bytes(b'a wheel')
+    (clone.folder / 'own.pins').write_text('numpy==1.23.5\n')
+    (clone.folder / 'own.pem').write_text('a certificate')
+    monkeypatch.chdir(clone.folder)
+    assert clone.build('own.whl', PINS='own.pins', SSL_CERT_FILE='own.pem').returncode == 0
+    pins = (clone.root / 'build/image/constraints.txt').read_text().splitlines()
+    assert [line for line in pins if line.startswith('numpy==')] == ['numpy==1.23.5']
+    assert 'horovod==0.28.1' in pins
+    assert (clone.folder / 'certificates').read_text() == 'a certificate'
+    done = clone.build('own.whl', PINS='missing')
+    assert (done.returncode, done.stderr) == (1, 'error: There is no PINS=missing.\n')
+
+
+def test_labels_tell_when_an_image_was_made_and_on_which_base_where_that_is_known(clone: Clone) -> None:
+    assert clone.build().returncode == 0
+    for call in clone.builds():
+        made = datetime.datetime.fromisoformat(argument(call, 'CREATED').replace('Z', '+00:00'))
+        assert abs(made - datetime.datetime.now(datetime.timezone.utc)) < datetime.timedelta(minutes=2)
+        assert '--label' not in call
+    (clone.folder / 'calls').unlink()
+    clone.client(digest='debian@sha256:12ab')
+    assert clone.build(SOURCE_DATE_EPOCH='0').returncode == 0
+    for call in clone.builds():
+        assert argument(call, 'CREATED') == '1970-01-01T00:00:00Z'
+        assert call[call.index('--label') + 1] == 'org.opencontainers.image.base.digest=sha256:12ab'
+
+
 @pytest.mark.parametrize(
     ('words', 'told'),
-    [(['missing.whl'], 'no missing.whl'), (['vgg_16'], 'vgg_16 is no wheel')],
-    ids=['missing', 'word'],
+    [
+        (['missing.whl'], 'no missing.whl'),
+        (['vgg_16'], 'vgg_16 is no wheel'),
+        (['--tests', 'own.whl'], '2 words are too many'),
+    ],
+    ids=['missing', 'word', 'several'],
 )
 def test_what_is_no_wheel_is_refused_before_anything_is_built(clone: Clone, words: list[str], told: str) -> None:
     done = clone.build(*words)
@@ -185,6 +249,16 @@ def test_no_engine_and_no_client_are_told_in_a_sentence(clone: Clone) -> None:
         assert done.returncode == 1
         assert told in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_compilation_has_the_same_secrets(clone: Clone) -> None:
+    done = clone.build('avx512', script='compile/build.sh', PIP_INDEX_URL=f'https://{SECRET}/')
+    assert done.returncode == 0, done.stderr
+    (call,) = clone.builds()
+    assert argument(call, 'INSTRUCTION_SET') == 'avx512'
+    assert 'PIP_INDEX_URL=' in (clone.folder / 'environment').read_text()
+    assert SECRET not in (clone.folder / 'calls').read_text()
+    assert not Path((clone.folder / 'folder').read_text()).exists()
 
 
 STAND_IN = """#!/bin/sh
@@ -273,7 +347,30 @@ def test_where_an_engine_runs_without_root_its_root_stays_because_it_is_the_call
     assert (done.stdout, done.stderr) == ('0 1\n', '')
 
 
-SCRIPTS = ['docker/build.sh', 'docker/entrypoint', 'docker/with_secrets', '.ci/run', 'tools/setup_venv.sh']
+def test_those_who_log_in_have_the_variables_that_change_how_tensorflow_computes() -> None:
+    """As sshd takes them: quoted words, with backslashes before what would end them."""
+    given = {f'{prefix}X': f'of {prefix}' for prefix in environment.PREFIXES}
+    given |= {'TF_CPP_X': 'a "b" \\ c\'d #e', 'HOROVOD_X': 'two\nlines\\n', 'OMPI_MCA_x': '', 'OMP_NUM_THREADS': '07'}
+    printed = subprocess.run(
+        ['awk', '-f', ROOT / 'docker/ssh/set_env.awk'],
+        env={**given, 'PATH': os.environ['PATH'], 'HOROVODX': '1', 'AWS_SECRET_ACCESS_KEY': SECRET},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    # In double quotes, shells know the same two escapes.
+    found = dict(word.split('=', 1) for word in shlex.split(printed))
+    assert found == {**given, 'PATH': os.environ['PATH']}
+
+
+SCRIPTS = [
+    'docker/build.sh',
+    'docker/secrets.sh',
+    'docker/entrypoint',
+    'docker/with_secrets',
+    '.ci/run',
+    'tools/setup_venv.sh',
+]
 LINTED = {
     'shellcheck': [*SCRIPTS, 'docker/compile/build.sh', 'docker/compile/compile.sh'],
     'hadolint': ['docker/Dockerfile', 'docker/compile/Dockerfile'],

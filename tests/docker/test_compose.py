@@ -70,6 +70,24 @@ def test_a_rank_is_started_on_each_of_horovods_two_services() -> None:
     assert understood('rank0').distribution.variable_update == 'horovod'
 
 
+def test_both_ranks_find_the_same_folder_by_whose_owner_they_choose_their_user() -> None:
+    """Without LOCAL_USER_ID; rank 0 could not read the key that rank 1 makes for another user."""
+    results = {volume for name in of('horovod') for volume in SERVICES[name]['volumes'] if volume.endswith(':/results')}
+    assert results == {'../out:/results'}
+    for name in of('horovod'):
+        assert '../out:/results' in SERVICES[name]['volumes']
+
+
+def test_what_others_need_is_stopped_last_and_nobody_is_killed_within_a_servers_minute() -> None:
+    assert [SERVICES[name].get('depends_on') for name in ('worker0', 'worker1', 'ps0')] == [['ps0'], ['ps0'], None]
+    assert SERVICES['rank0']['depends_on'] == ['rank1']
+    assert {service['stop_grace_period'] for service in SERVICES.values()} == {'70s'}
+    # mpirun passes no SIGTERM on.
+    assert {name: service.get('stop_signal') for name, service in SERVICES.items() if 'stop_signal' in service} == {
+        'rank0': 'SIGUSR1'
+    }
+
+
 def test_no_container_ends_before_its_job_with_which_compose_would_end_the_others() -> None:
     """`--exit-code-from` ends the job with the first container that ends, one for the keys alone included."""
     assert SERVICES['rank1']['command'][-1].endswith('exec entrypoint sshd')

@@ -21,9 +21,13 @@ def told(engine: Engine, *options: str, image: str = IMAGE) -> dict[str, Any]:
     return json.loads(engine.run(['--network', 'none', *options], words, image).stdout)
 
 
-def test_a_container_of_one_processor_and_two_gibibytes_is_told_in_every_line(engine: Engine) -> None:
+def skip_without_limits(engine: Engine) -> None:
     if engine('info', '--format', '{{.CPUCfsQuota}} {{.MemoryLimit}}').stdout.strip() != 'true true':
         pytest.skip('this engine cannot limit processors or memory')
+
+
+def test_a_container_of_one_processor_and_two_gibibytes_is_told_in_every_line(engine: Engine) -> None:
+    skip_without_limits(engine)
     found = told(engine, '--cpus=1', '-m', '2g')
     assert found['limits'] == {
         **found['limits'],
@@ -57,6 +61,14 @@ def test_the_mkl_image_computes_on_intels_openmp_and_is_advised_on_it(engine: En
     assert found['tensorflow']['openmp'] == ['libiomp5']
     assert (found['onednn']['on'], found['onednn']['runtime']) == (True, 'OpenMP')
     assert {each['applies'] for each in found['advice'] if each['setting'].startswith('--kmp_')} == {'done'}
+
+
+@pytest.mark.skipif(len(numa.allowed()) < 2, reason='there is one processor alone, which every thread is bound to')
+def test_under_a_quota_the_mkl_image_does_not_bind_its_threads_to_the_first_processors(engine: Engine) -> None:
+    skip_without_limits(engine)
+    rows = {row['setting']: row for row in told(engine, '--cpus=1', image=MKL_IMAGE)['tuning']}
+    assert rows['kmp_affinity']['status'] == 'skipped'
+    assert rows['kmp_blocktime']['status'] == 'applied'
 
 
 def test_the_mkl_image_turns_onednn_off_by_the_variable_that_it_reads(engine: Engine) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from engine import IMAGE, MKL_IMAGE, ROOT, Engine, the_record
+from engine import ENDLESS, IMAGE, MKL_IMAGE, ROOT, Engine, read_until, the_record
 
 pytestmark = pytest.mark.container
 
@@ -44,7 +45,8 @@ def test_horovods_ranks_in_two_containers_make_one_record(
     engine: Engine, network: str, keys: str, tmp_path: Path, image: str, starter: str
 ) -> None:
     common = ['--network', network, '-v', f'{keys}:/ssh:ro']
-    with engine.start([*common, '--name', f'{engine.name}-rank1', '--hostname', 'rank1'], ['sshd'], image) as other:
+    options = [*common, '--name', f'{engine.name}-rank1', '--hostname', 'rank1']
+    with engine.deadline(), engine.start(options, ['sshd'], image) as other:
         hosts = ['-np', '2', '-H', f'localhost:1,{engine.name}-rank1:1']
         words = [*starter.split(), *hosts, *LENET, '--variable_update=horovod']
         out = tmp_path / 'out'
@@ -58,10 +60,36 @@ def test_horovods_ranks_in_two_containers_make_one_record(
     assert record['images_per_step'] == 16
 
 
+@pytest.mark.parametrize('how', ['kill --signal=USR1', 'stop'])
+def test_ranks_of_mpirun_that_are_stopped_keep_what_they_measured(
+    engine: Engine, network: str, keys: str, tmp_path: Path, how: str
+) -> None:
+    """With `docker stop` mpirun ends ranks by signals of its own, in the seconds that the image gives it."""
+    common = ['--network', network, '-v', f'{keys}:/ssh:ro']
+    out, names = tmp_path / 'out', [f'{engine.name}-rank{rank}' for rank in range(2)]
+    hosts = ['-np', '2', '-H', f'localhost:1,{names[1]}:1']
+    words = ['mpirun', *hosts, *ENDLESS, '--variable_update=horovod']
+    options = [*common, '--name', names[0], '-e', 'LOCAL_USER_ID=9001', '-v', f'{out}:/results']
+    with (
+        engine.deadline(),
+        engine.start([*common, '--name', names[1]], ['sshd']) as other,
+        engine.start(options, words) as job,
+    ):
+        assert job.stdout
+        read_until(job.stdout, '10\t')
+        engine(*how.split(), names[0])
+        printed = job.stdout.read()
+        engine('kill', names[1])
+        other.wait(60)
+    record = the_record(out)
+    assert record['ended']['status'] == 'interrupted', printed
+    assert [len(worker['step_seconds']) >= 10 for worker in record['workers']] == [True, True]
+
+
 def test_ssh_opens_to_the_jobs_key_alone(engine: Engine, network: str, keys: str) -> None:
     name = f'{engine.name}-server'
     common = ['--network', network]
-    with engine.start([*common, '--name', name, '-v', f'{keys}:/ssh:ro'], ['sshd']) as server:
+    with engine.deadline(), engine.start([*common, '--name', name, '-v', f'{keys}:/ssh:ro'], ['sshd']) as server:
         words = ['ssh', name, 'echo $0 in $PATH; id -u']
         trusted = engine.run([*common, '-v', f'{keys}:/ssh:ro'], words)
         stranger = engine.run(common, ['sh', '-c', f'{KEYS} && ssh {name} id'], check=False)
@@ -73,28 +101,93 @@ def test_ssh_opens_to_the_jobs_key_alone(engine: Engine, network: str, keys: str
     assert 'Permission denied' in stranger.stderr
 
 
-@pytest.mark.parametrize('image', [IMAGE, MKL_IMAGE])
-def test_parameter_servers_and_workers_in_three_containers_make_one_record(
-    engine: Engine, network: str, tmp_path: Path, image: str
+def test_what_a_container_was_given_in_its_environment_reaches_those_who_log_in(
+    engine: Engine, network: str, keys: str
 ) -> None:
-    out = tmp_path / 'out'
-    engine.own(out, 1234)
+    name = f'{engine.name}-server'
+    given = {
+        'KMP_AFFINITY': 'granularity=fine,compact,1,0',
+        'TF_ENABLE_ONEDNN_OPTS': '0',
+        'HOROVOD_THREAD_AFFINITY': '0',
+        'OMPI_MCA_btl_vader_single_copy_mechanism': 'cma',
+        'TF_CPP_VMODULE': 'a "quoted" \\ it\'s #1=2',
+        'TF_BENCH_IMAGE_DIGEST': 'sha256:12ab',
+    }
+    options = ['--network', network, '--name', name, '-v', f'{keys}:/ssh:ro', '-e', 'OTHER=secret']
+    options += [word for pair in given.items() for word in ('-e', '='.join(pair))]
+    tell = "python -c 'import json, os; print(json.dumps(dict(os.environ)))'"
+    with engine.deadline(), engine.start(options, ['sshd']) as server:
+        done = engine.run(['--network', network, '-v', f'{keys}:/ssh:ro'], ['ssh', name, tell])
+        engine('kill', name)
+        server.wait(60)
+    found = json.loads(done.stdout)
+    assert {key: found.get(key) for key in given} == given
+    assert (found['TF_BENCH_IMAGE'], found['PYTHONUNBUFFERED']) == (f'{IMAGE}:latest', '1')
+    assert 'OTHER' not in found
+
+
+def test_sshd_serves_as_root_where_root_is_the_caller(engine: Engine, keys: str) -> None:
+    """As with engines that run without root: a namespace of users, whose root finds no /run/sshd in the image."""
+    script = """
+        unshare --user --map-root-user entrypoint sshd &
+        for _ in $(seq 50); do
+            sleep 0.2
+            kill -0 $! && head -c 4 < /dev/tcp/127.0.0.1/2222 && exit
+        done
+    """
+    options = ['--privileged', '--user', '0', '--entrypoint', 'bash', '-v', f'{keys}:/ssh:ro']
+    done = engine.run(options, ['-c', script], check=False)
+    if 'unshare failed' in done.stderr:
+        pytest.skip('this machine gives nobody a namespace of users')
+    assert done.stdout == 'SSH-', done.stderr
+
+
+def server_job(
+    engine: Engine, network: str, out: Path, words: Sequence[str], image: str = IMAGE
+) -> dict[str, subprocess.Popen[str]]:
+    """A server and two workers that run these words, each in a container of its own."""
     names = {job: f'{engine.name}-{job}' for job in ('ps0', 'worker0', 'worker1')}
     hosts = [
         f'--ps_hosts={names["ps0"]}:5000',
         f'--worker_hosts={names["worker0"]}:5000,{names["worker1"]}:5000',
     ]
-    started = []
+    engine.own(out, 1234)
+    started = {}
     # The workers first: they wait for a server that is not there yet.
     for job in ('worker1', 'worker0', 'ps0'):
-        words = [*LENET, '--variable_update=parameter_server', f'--job_name={job[:-1]}', f'--task_index={job[-1]}']
+        place = ['--variable_update=parameter_server', f'--job_name={job[:-1]}', f'--task_index={job[-1]}']
         options = ['--network', network, '--name', names[job], '-e', 'LOCAL_USER_ID=1234', '-v', f'{out}:/results']
-        started.append(engine.start(options, [*words, *hosts], image))
-    printed = [process.communicate(timeout=240)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0, 0], '\n'.join(printed)
-    record = the_record(out)
+        started[job] = engine.start(options, [*words, *place, *hosts], image)
+    return started
+
+
+@pytest.mark.parametrize('image', [IMAGE, MKL_IMAGE])
+def test_parameter_servers_and_workers_in_three_containers_make_one_record(
+    engine: Engine, network: str, tmp_path: Path, image: str
+) -> None:
+    started = server_job(engine, network, tmp_path / 'out', LENET, image)
+    printed = [process.communicate(timeout=240)[0] for process in started.values()]
+    assert [process.returncode for process in started.values()] == [0, 0, 0], '\n'.join(printed)
+    record = the_record(tmp_path / 'out')
     assert len(record['workers']) == 2
     assert len({worker['host'] for worker in record['workers']}) == 2
+
+
+def test_servers_and_workers_that_are_stopped_together_keep_what_they_measured(
+    engine: Engine, network: str, tmp_path: Path
+) -> None:
+    started = server_job(engine, network, tmp_path / 'out', ENDLESS)
+    leader = started['worker0'].stdout
+    assert leader
+    with engine.deadline():
+        read_until(leader, '10\t')
+        engine('stop', '--time=60', *(f'{engine.name}-{job}' for job in started))
+        printed = [process.communicate(timeout=60)[0] for process in started.values()]
+    statuses = {job: process.returncode for job, process in started.items()}
+    assert statuses == {'ps0': 0, 'worker0': 1, 'worker1': 0}, '\n'.join(printed)
+    record = the_record(tmp_path / 'out')
+    assert record['ended']['status'] == 'interrupted'
+    assert len(record['workers']) == 2
 
 
 def compose() -> list[str] | None:
@@ -106,12 +199,13 @@ def compose() -> list[str] | None:
     return [found] if found else None
 
 
-# What the file's first lines say.
+# What the file's first lines say, for a user with a number and for root.
 @pytest.mark.parametrize(
     ('profile', 'more'), [('parameter-server', []), ('horovod', ['--exit-code-from', 'rank0'])], ids=['ps', 'horovod']
 )
+@pytest.mark.parametrize('user', ['1234', ''], ids=['user', 'root'])
 def test_the_compose_file_does_what_its_first_lines_say(
-    engine: Engine, tmp_path: Path, profile: str, more: list[str]
+    engine: Engine, tmp_path: Path, profile: str, more: list[str], user: str
 ) -> None:
     words = compose()
     if words is None:
@@ -119,7 +213,7 @@ def test_the_compose_file_does_what_its_first_lines_say(
     out = tmp_path / 'out'
     engine.own(out, 1234)
     words += ['-p', engine.name, '-f', 'docker/compose.yaml', '--profile', profile]
-    small = {'MODEL': 'lenet', 'BATCH_SIZE': '8', 'NUM_BATCHES': '5', 'RESULTS': str(out), 'LOCAL_USER_ID': '1234'}
+    small = {'MODEL': 'lenet', 'BATCH_SIZE': '8', 'NUM_BATCHES': '5', 'RESULTS': str(out), 'LOCAL_USER_ID': user}
     try:
         done = subprocess.run(
             [*words, 'up', *more],

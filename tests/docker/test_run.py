@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from engine import ENDLESS, IMAGE, MKL_IMAGE, SHORT, Engine, the_record
+from engine import ENDLESS, IMAGE, MKL_IMAGE, SHORT, Engine, read_until, the_record
 
 pytestmark = pytest.mark.container
 
@@ -165,13 +165,9 @@ def test_limits_of_time_and_memory_decide_threads_and_batch_and_stand_in_the_rec
 def stopped(engine: Engine, out: Path, image: str, *how: str) -> tuple[int, str]:
     """A run that is ended by `docker HOW` in the middle: its exit status, and what it printed."""
     name = f'{engine.name}-{time.monotonic_ns()}'
-    with engine.start(['--name', name, *mount(out)], ENDLESS, image) as process:
+    with engine.deadline(), engine.start(['--name', name, *mount(out)], ENDLESS, image) as process:
         assert process.stdout
-        seen = ''
-        for line in process.stdout:
-            seen += line
-            if line.startswith('10\t'):
-                break
+        seen = read_until(process.stdout, '10\t')
         engine(*how, name)
         seen += process.stdout.read()
         return process.wait(60), seen
@@ -181,7 +177,10 @@ def interrupted_at_a_terminal(engine: Engine, out: Path, image: str) -> tuple[in
     """A run under `docker run -it`, at whose terminal Ctrl-C is typed in the middle."""
     keyboard, terminal = pty.openpty()
     words = engine.run_words(['-it', *mount(out)], ENDLESS, image)
-    with subprocess.Popen([engine.client, *words], stdin=terminal, stdout=terminal, stderr=terminal) as process:
+    with (
+        engine.deadline(),
+        subprocess.Popen([engine.client, *words], stdin=terminal, stdout=terminal, stderr=terminal) as process,
+    ):
         os.close(terminal)
         seen, typed = '', False
         # A terminal's end is an error to who reads it.
@@ -213,7 +212,8 @@ def test_a_stopped_container_keeps_what_it_measured(engine: Engine, out: Path, i
 def test_a_container_that_is_stopped_before_it_measures_ends_at_once(engine: Engine, out: Path) -> None:
     name = f'{engine.name}-early'
     # A process 1 without a handler ignores SIGTERM, and is killed (137) when Docker's patience is over.
-    with engine.start(['--name', name, *mount(out)], ['sh', '-c', 'echo started; exec sleep 600']) as process:
+    words = ['sh', '-c', 'echo started; exec sleep 600']
+    with engine.deadline(), engine.start(['--name', name, *mount(out)], words) as process:
         assert process.stdout
         assert process.stdout.readline() == 'started\n'
         engine('stop', '--time=30', name)
@@ -246,7 +246,7 @@ def test_dockers_own_process_1_is_enough(engine: Engine) -> None:
 
 def test_there_is_no_server_of_ssh_but_where_it_is_asked_for(engine: Engine) -> None:
     name = f'{engine.name}-quiet'
-    with engine.start(['--name', name], ['sh', '-c', 'echo started; exec sleep 600']) as process:
+    with engine.deadline(), engine.start(['--name', name], ['sh', '-c', 'echo started; exec sleep 600']) as process:
         assert process.stdout
         process.stdout.readline()
         running = [line.split()[-2:] for line in engine('top', name, '-o', 'pid,comm,args').stdout.splitlines()[1:]]

@@ -81,6 +81,16 @@ def test_other_engines_are_known(tmp_path: Path, environment: dict[str, str], gr
     assert found['runtime'] == runtime
 
 
+def test_an_engine_that_leaves_no_mark_is_unknown_where_the_image_tells_of_itself(tmp_path: Path) -> None:
+    # nerdctl: the mounts come from /var/lib/nerdctl, whose folders are named otherwise.
+    source = f'/var/lib/nerdctl/1935db59/etchosts/default/{ID}'
+    folder = root(tmp_path, proc__self__cgroup='0::/\n', proc__self__mountinfo=mounts(source))
+    image = 'darchr/tf-bench:latest'
+    found = container.facts({'TF_BENCH_IMAGE': image}, folder)
+    assert found == {'runtime': 'unknown', 'image': image, 'digest': None, 'id': None}
+    assert container.facts({}, folder) is None
+
+
 @pytest.mark.parametrize(
     'files',
     [

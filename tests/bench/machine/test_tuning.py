@@ -18,6 +18,7 @@ import pytest
 from bench.machine import capabilities, cpu, libraries, memory, numa, tuning
 from bench.machine.options import MachineOptions
 from bench.options import ThreadOptions
+from bench.runners.member import Place
 
 ROOT = Path(__file__).parents[3]
 # What turns oneDNN on and off in the TensorFlow that is installed.
@@ -26,6 +27,7 @@ STOCK = tuning.Facts(
     openmp=(),
     usable_cpus=4,
     usable_cores=2,
+    own_cpus=4,
     cpus=frozenset({0, 1, 2, 3}),
     nodes={0: frozenset({0, 1}), 1: frozenset({2, 3})},
     memory_nodes=None,
@@ -99,6 +101,18 @@ def test_intels_openmp_gets_a_thread_a_core_where_it_is_linked_and_nowhere_else(
     added, found = planned(STOCK, **asked)
     assert added == {}
     assert 'not built with' in found['kmp_affinity'].reason
+
+
+def test_under_a_quota_threads_are_not_bound_to_the_first_processors_where_those_of_other_containers_are_too() -> None:
+    limited = dataclasses.replace(INTEL, usable_cpus=2)  # as with docker run --cpus=2 on a machine of four
+    added, found = planned(limited)
+    assert 'KMP_AFFINITY' not in added
+    assert (found['kmp_affinity'].value, found['kmp_affinity'].status) == (None, 'skipped')
+    assert 'Only 2 of 4 processors' in found['kmp_affinity'].reason
+    assert found['kmp_blocktime'].status == 'applied'
+    assert planned(limited, kmp_affinity='compact')[0]['KMP_AFFINITY'] == 'compact'
+    # A process that is bound to as many has them for itself.
+    assert 'KMP_AFFINITY' in planned(dataclasses.replace(limited, own_cpus=2))[0]
 
 
 def test_gnus_openmp_reads_omp_and_not_kmp() -> None:
@@ -325,11 +339,16 @@ def test_of_several_processes_each_counts_its_share_of_the_processors_and_cores(
     monkeypatch.setattr(cpu, 'cgroup_quota', lambda: None)
     monkeypatch.setattr(numa, 'allowed', lambda: frozenset(range(8)))
     monkeypatch.setattr(numa, 'cores', lambda: {each: frozenset({each % 4, each % 4 + 4}) for each in range(8)})
-    alone, shared = tuning.gather(MachineOptions()), tuning.gather(MachineOptions(), lambda usable: usable // 2)
-    assert (alone.usable_cpus, alone.usable_cores) == (8, 4)
-    assert (shared.usable_cpus, shared.usable_cores) == (4, 2)
+    alone, shared = tuning.gather(MachineOptions()), tuning.gather(MachineOptions(), Place(None, 0, 2, 2, ()))
+    assert (alone.usable_cpus, alone.usable_cores, alone.own_cpus) == (8, 4, 8)
+    assert (shared.usable_cpus, shared.usable_cores, shared.own_cpus) == (4, 2, 8)
     half = tuning.gather(MachineOptions(cpu_affinity='0-3'))
-    assert (half.usable_cpus, half.usable_cores) == (4, 4)
+    assert (half.usable_cpus, half.usable_cores, half.own_cpus) == (4, 4, 4)
+    bound = tuning.gather(MachineOptions(), Place(None, 0, 2, 2, (0, 1, 4, 5)))
+    assert (bound.usable_cpus, bound.own_cpus) == (4, 4)
+    monkeypatch.setattr(cpu, 'cgroup_quota', lambda: 1.5)
+    limited = tuning.gather(MachineOptions())
+    assert (limited.usable_cpus, limited.own_cpus) == (2, 8)
 
 
 def test_processors_and_memory_are_bound_as_the_kernel_sees_it() -> None:

@@ -54,9 +54,23 @@ def test_a_limit_halves_the_default_batch_until_it_fits_and_says_so() -> None:
     assert f': {default // 4} is taken' in warning['text']
 
 
-def test_a_limit_that_nothing_fits_leaves_a_batch_of_one() -> None:
+def test_a_limit_that_nothing_fits_leaves_a_batch_of_one_and_warns_with_what_is_needed() -> None:
     config, network = resolved('--model=lenet')
-    assert footprint.fitted(config, network, 100 * MIB)[0].network.batch_size == 1
+    fitted, (reduced, short) = footprint.fitted(config, network, 100 * MIB)
+    assert fitted.network.batch_size == 1
+    assert (reduced['code'], short['code']) == ('batch_reduced', footprint.MAY_BE_KILLED)
+    # TensorFlow itself, lenet's 4 million weights and their gradients, a tenth of margin.
+    assert 'needs about 0.7 GiB with a batch of 1' in short['text']
+    assert 'allows 0.1: the kernel may kill this run' in short['text']
+    assert '--image_size' in short['text']
+
+
+def test_every_replica_counts() -> None:
+    config, network = resolved('--model=lenet', '--variable_update=replicated', '--num_workers=2')
+    default = config.network.batch_size or 0
+    found = footprint.measure(steps.benchmark_step(config, network, None, None).graph, config.images_per_step)
+    fitted, _ = footprint.fitted(config, network, found.of(default))
+    assert fitted.network.batch_size == default // 2
 
 
 @pytest.mark.parametrize(('words', 'limit'), [((), None), ((), 2**40), (('--forward_only',), 100 * MIB)])

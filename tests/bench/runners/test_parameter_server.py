@@ -256,6 +256,29 @@ def test_all_others_end_and_name_who_was_killed_on_another_machine(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('words', [(), ('--nosync_replicas',)], ids=['synchronous', 'asynchronous'])
+def test_a_job_that_is_stopped_everywhere_at_once_keeps_its_record(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """The server is asked first, and goes on until the workers have done their last step and left their record."""
+    with cluster.reserved_addresses(3) as addresses:
+        lines = places(tmp_path, 1, 2, addresses, '--num_batches=100000', *words)
+        with started(lines) as processes:
+            server, first_worker, second_worker = processes
+            assert first_worker.stdout is not None
+            while not first_worker.stdout.readline().startswith('10\t'):
+                assert first_worker.poll() is None
+            server.send_signal(signal.SIGTERM)
+            time.sleep(1)
+            for worker in (first_worker, second_worker):
+                worker.send_signal(signal.SIGTERM)
+            printed = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 1, 0], '\n'.join(printed)
+    assert 'Ending when the workers are done' in printed[0]
+    record = the_record(tmp_path)
+    assert record['ended']['status'] == 'interrupted'
+    assert len(record['workers']) == 2
+
+
+@pytest.mark.slow
 def test_backup_workers_end_with_the_others_though_an_update_needs_one_gradient_less(tmp_path: Path) -> None:
     done = run(
         *LENET, *PS, '--num_workers=3', '--num_ps=2', '--replicas_to_aggregate=2', '--num_warmup_batches=2',

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from program import command, the_record
+from program import command, python, the_record
 
 # A step that lasts until a file is there, whatever the machine.
 WAITING = """
@@ -89,6 +89,17 @@ def test_ctrl_c_is_answered_while_the_step_computes_and_three_more_in_a_second_k
     assert (record['ended']['status'], len(record['workers'][0]['step_seconds'])) == ('interrupted', 1)
 
 
+def test_the_signal_that_mpirun_passes_on_ends_a_run_with_its_record(start: Start, tmp_path: Path) -> None:
+    process = start('--num_batches=1000000')
+    assert process.stderr
+    process.send_signal(signal.SIGUSR1)
+    assert process.stderr.readline().startswith('Ending after this step.')
+    (tmp_path / 'go on').touch()
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert the_record(tmp_path / 'results')['ended']['status'] == 'interrupted'
+
+
 def test_a_later_ctrl_c_ends_a_step_that_does_not_end_and_gives_the_cursor_back(start: Start, tmp_path: Path) -> None:
     controller, terminal = os.openpty()
     process = start(stdout=terminal, stderr=terminal)
@@ -122,3 +133,44 @@ def test_signals_while_the_record_is_written_do_not_lose_it(start: Start, tmp_pa
         process.send_signal(signal.SIGINT)
         time.sleep(0.25)
     assert the_record(tmp_path / 'results')['ended']['status'] == 'completed'
+
+
+# A process that asks whether it is to end after each signal, which comes after a pause of so many seconds.
+POSTPONED = """
+import os, signal, sys, time
+from bench.runners.stop import PostponedStop
+
+seconds, *pauses = map(float, sys.argv[1:])
+with PostponedStop(seconds) as stop:
+    print(stop.is_over())
+    for pause in pauses:
+        time.sleep(pause)
+        os.kill(os.getpid(), signal.SIGTERM)
+        print(stop.is_over(), flush=True)
+    time.sleep(0.5)
+    print(stop.is_over())
+os.kill(os.getpid(), signal.SIGTERM)
+print('done')
+"""
+
+
+@pytest.mark.parametrize(
+    ('words', 'seen'),
+    [
+        (('60', '0'), ['False', 'False', 'False', 'done']),
+        (('60', '0', '0.2'), ['False', 'False', 'False', 'False', 'done']),
+        (('60', '0', '2.1'), ['False', 'False', 'True', 'True', 'done']),
+        (('0.4', '0'), ['False', 'False', 'True', 'done']),
+    ],
+    ids=['time_left', 'signals_that_are_one', 'second_thought', 'time_over'],
+)
+def test_a_process_that_others_need_goes_on_for_some_time(words: tuple[str, ...], seen: list[str]) -> None:
+    done = python(POSTPONED, *words)
+    assert (done.returncode, done.stdout.splitlines()) == (0, seen), done.stderr
+    assert done.stderr.startswith('Ending when the workers are done')
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_process_that_nobody_needs_ends_at_once() -> None:
+    done = python(POSTPONED, '0', '0')
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, '')

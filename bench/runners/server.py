@@ -1,0 +1,108 @@
+"""A parameter server: TensorFlow's server of a process, and serving until the workers have said how they ended.
+
+Imports TensorFlow. What workers do is in parameter_server.py.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import tensorflow.compat.v1 as tf
+
+from bench.distribution import DistributionOptions
+from bench.errors import BenchError, number
+from bench.machine import quiet
+from bench.runners import cluster as clusters
+from bench.runners import peers
+from bench.runners.cluster import SERVER, WORKER, Cluster
+from bench.runners.stop import PostponedStop
+from bench.screen import Screen
+
+# What workers say at their end.
+DONE, FAILED = 'done', 'failed'
+_SECONDS_BETWEEN_LOOKS = 0.25
+
+
+class LostError(BenchError):
+    """Another process of the job is gone."""
+
+
+def serve(options: DistributionOptions, config: tf.ConfigProto, screen: Screen, patience: float = 0.0) -> None:
+    """Is a parameter server until all workers have said that they are done.
+
+    Args:
+      options: resolved.
+      config: of the session, with threads.
+      screen: on which it tells for whom it waits.
+      patience: seconds for which it goes on after a signal to end: workers that are stopped at the same time need it
+        for their last step and for their record. 0: it ends there and then.
+
+    Raises:
+      BenchError: the port is taken, a process does not come, a worker failed or is gone, or it was stopped before them.
+    """
+    cluster = cluster_of(options)
+    server = start(cluster, config)
+    with tf.Graph().as_default():
+        said = goodbyes(cluster.task)
+        waiting, goodbye = said.size(), said.dequeue()
+        peers.wait(cluster.peers, options.wait_seconds, screen.progress)
+        with tf.Session(server.target, config=visible(config, cluster)) as session:
+            with quiet.standard_error():
+                session.run(waiting)
+            with peers.Watch(cluster.peers) as watch, PostponedStop(patience) as stop:
+                left = set(range(len(cluster.workers)))
+                while left:
+                    screen.progress(f'serving {len(left)} workers')
+                    for _ in range(session.run(waiting)):
+                        rank, _, how = session.run(goodbye).decode().partition(' ')
+                        watch.forget(f'{WORKER} {rank}')
+                        if how == FAILED:
+                            raise BenchError(f'{WORKER} {rank} failed; {cluster.name} ends too.')
+                        left.discard(int(rank))
+                    if left and watch.lost:
+                        raise LostError(f'{watch.lost} {cluster.name} ends too.')
+                    if left and stop.is_over():
+                        raise BenchError(f'{cluster.name} was stopped while {number(len(left), "worker")} needed it.')
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def cluster_of(options: DistributionOptions) -> Cluster:
+    """The cluster that resolved options describe, and this process's place in it."""
+    found = clusters.of(options, os.environ)
+    assert found is not None, 'resolved options tell each process of a job its place'
+    return found
+
+
+def start(cluster: Cluster, config: tf.ConfigProto) -> tf.train.Server:
+    """TensorFlow's server of this process.
+
+    Raises:
+      BenchError: its port is taken.
+    """
+    addresses = {SERVER: list(cluster.servers), WORKER: list(cluster.workers)}
+    try:
+        with quiet.standard_error():
+            return tf.train.Server(addresses, job_name=cluster.job, task_index=cluster.task, config=config)
+    except tf.errors.OpError as error:
+        address = addresses[cluster.job][cluster.task]
+        raise BenchError(
+            f'{cluster.name} cannot listen at {address}: {error.message}. Another program may have that port: '
+            'choose another one in --ps_hosts or --worker_hosts, the same for all processes.'
+        ) from None
+
+
+def visible(config: tf.ConfigProto, cluster: Cluster) -> tf.ConfigProto:
+    """The configuration of a session that needs the servers and this process: others may come and go without it."""
+    own = tf.ConfigProto()
+    own.CopyFrom(config)
+    filters = [f'/job:{cluster.job}/task:{cluster.task}']
+    own.device_filters.extend(filters if cluster.job == SERVER else [f'/job:{SERVER}', *filters])
+    return own
+
+
+def goodbyes(task: int) -> Any:
+    """The queue of a server in which workers say how they ended."""
+    with tf.device(f'/job:{SERVER}/task:{task}/cpu:0'):
+        return tf.FIFOQueue(1000, [tf.string], [()], shared_name=f'goodbyes_{task}')
