@@ -93,6 +93,7 @@ def execute(
     """
     session_config = _session_config(config, config.network.precision, xla=config.step.xla)
     watch = noise.Watch(progress.root)
+    seen: Seen | None = None
     try:
         screen.progress(f'building {network.name}')
         with contextlib.ExitStack() as files:
@@ -129,7 +130,12 @@ def execute(
     except UsageError:
         raise
     except (BenchError, MemoryError, ValueError, OverflowError, *pipeline.ERRORS) as error:
-        return _failed(error, dataset, screen, strategy)
+        failed = _failed(error, dataset, screen, strategy)
+        if seen is None or seen.error:
+            return seen or failed
+        # What was measured is kept where this process and the others could not part well.
+        return dataclasses.replace(seen, error=failed.error, lost=failed.lost)
+    assert seen is not None, 'there were steps'
     if step.multiply_adds and measurement.step_seconds and not seen.error and not stop_requested():
         return dataclasses.replace(seen, machine_rates=_machine_rates(config, seen.traced, screen))
     return seen
