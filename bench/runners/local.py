@@ -61,7 +61,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         # Until the record is written, so that a second thought cannot lose what was measured.
         with StopRequest(answering=not silent and (place is None or place.folder is None)) as stop:
             progress = member.Progress(place)
-            shared = strategy.of(config.distribution, place, screen, progress)
+            shared = strategy.of(config.distribution, place, screen, progress, lambda: stop.requested)
             with cores.pinned(place.cpus if place else ()):
                 seen = execution.execute(config, network, dataset, screen, lambda: stop.requested, shared, progress)
             skipped = trouble.warnings(dataset) if dataset is not None else []

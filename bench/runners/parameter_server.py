@@ -21,7 +21,7 @@ from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from bench.distribution import DistributionOptions
+from bench.distribution import JOB, DistributionOptions
 from bench.errors import BenchError, UsageError
 from bench.machine import quiet
 from bench.record import Json
@@ -69,15 +69,24 @@ class ParameterServers(Strategy):
 
     shares_variables = True
 
-    def __init__(self, options: DistributionOptions, place: Place | None, screen: Screen, progress: Progress) -> None:
+    def __init__(
+        self,
+        options: DistributionOptions,
+        place: Place | None,
+        screen: Screen,
+        progress: Progress,
+        stop_requested: Callable[[], bool],
+    ) -> None:
         """
         Args:
           options: resolved.
           place: of this process among the workers.
           screen: on which it tells for whom it waits.
           progress: told when it waits for others who still do steps.
+          stop_requested: asked while it waits for others to begin.
         """
         self._options, self._screen, self._progress = options, screen, progress
+        self._stop_requested = stop_requested
         self._cluster = _cluster(options)
         # Whether those who started this process collect what it saw, and tell who failed first.
         self._is_collected = place is not None and place.folder is not None
@@ -125,12 +134,14 @@ class ParameterServers(Strategy):
 
         Raises:
           BenchError: the port is taken, a process does not come, or one is gone.
+          StoppedError: the user wished an end while one was waited for.
         """
         self._server = start_server(self._cluster, config)
         with graph.as_default(), tf.device(self.device):
             placement.read_once(graph, self.device)
             self._make_coordination()
-        peers.wait(self._cluster.peers, self._options.wait_seconds, self._screen.progress)
+        waiting = _waiting(self._screen)
+        peers.wait(self._cluster.peers, self._options.wait_seconds, waiting, self._stop_requested)
         with self._watched_session(graph, config) as session:
             yield session
             if self._is_collected:
@@ -318,7 +329,7 @@ def serve(options: DistributionOptions, config: tf.ConfigProto, screen: Screen) 
     with tf.Graph().as_default():
         goodbyes = _goodbyes(cluster.task)
         waiting, goodbye = goodbyes.size(), goodbyes.dequeue()
-        peers.wait(cluster.peers, options.wait_seconds, screen.progress)
+        peers.wait(cluster.peers, options.wait_seconds, _waiting(screen))
         with tf.Session(server.target, config=_visible(config, cluster)) as session:
             with quiet.standard_error():
                 session.run(waiting)
@@ -335,6 +346,11 @@ def serve(options: DistributionOptions, config: tf.ConfigProto, screen: Screen) 
                     if left and watch.lost:
                         raise LostError(f'{watch.lost} {cluster.name} ends too.')
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def _waiting(screen: Screen) -> Callable[[str], None]:
+    """How it is told for whom a process waits. The one that started all of a job knows who is there."""
+    return screen.progress if JOB in os.environ else screen.waiting
 
 
 def _cluster(options: DistributionOptions) -> Cluster:

@@ -205,8 +205,25 @@ def test_a_worker_whose_server_does_not_come_names_it_and_gives_up(tmp_path: Pat
         with started([worker]) as (process,):
             output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert f'ps 0 ({addresses[0]})' in output
+    assert output.count(f'waiting for ps 0 ({addresses[0]})\n') == 1
+    assert f'Waited 2 seconds for ps 0 ({addresses[0]})' in output
     assert 'Traceback' not in output
+
+
+def test_a_worker_that_waits_for_its_server_can_be_ended(tmp_path: Path) -> None:
+    with cluster.reserved_addresses(2) as addresses:
+        (_, worker) = places(tmp_path / 'results', 1, 1, addresses, '--wait_seconds=600')
+        with started([worker]) as (process,):
+            assert process.stdout is not None
+            while not process.stdout.readline().startswith('waiting for ps 0'):
+                assert process.poll() is None
+            process.send_signal(signal.SIGTERM)
+            output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f'error: interrupted while waiting for ps 0 ({addresses[0]}).' in output
+    assert 'Traceback' not in output
+    # Nothing was measured that a record could be of.
+    assert not (tmp_path / 'results').exists()
 
 
 def test_a_port_that_is_taken_is_told_with_the_process_that_wanted_it(tmp_path: Path) -> None:
