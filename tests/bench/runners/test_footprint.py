@@ -11,6 +11,7 @@ from bench.config import BenchmarkConfig
 from bench.models import registry
 from bench.runners import footprint
 from bench.runners import step as steps
+from bench.runners.replicated import Replicated
 
 MIB = 2**20
 
@@ -52,6 +53,16 @@ def test_a_limit_halves_the_default_batch_until_it_fits_and_says_so() -> None:
     assert dataclasses.replace(fitted, network=config.network) == config
     assert warning['code'] == 'batch_reduced'
     assert f': {default // 4} is taken' in warning['text']
+
+
+def test_a_limit_is_that_of_all_replicas_and_their_variables() -> None:
+    config, network = resolved('--model=lenet', '--variable_update=replicated', '--num_workers=2')
+    default = config.network.batch_size or 0
+    graph = steps.benchmark_step(config, network, None, None, strategy=Replicated(2)).graph
+    found = footprint.measure(graph, 2 * default)
+    fitted, (warning,) = footprint.fitted(config, network, found.of(2 * (default // 4)))
+    assert fitted.network.batch_size == default // 4
+    assert warning['code'] == 'batch_reduced'
 
 
 def test_a_limit_that_nothing_fits_leaves_a_batch_of_one() -> None:
