@@ -185,7 +185,8 @@ def _step(compute: Any, factor: Any, cost: float) -> Any:
 def step_seconds(fit: Fit, workers: int, confidence: float = 0.95) -> Interval:
     """Of a step with so many workers."""
     cost = exchange_seconds(fit.exchange, fit.network, workers)
-    return _interval(float(_step(fit.compute, fit.factor, cost)), _step(*fit.draws.T, cost), confidence)
+    compute, factor = fit.draws.T
+    return _interval(float(_step(fit.compute, fit.factor, cost)), _step(compute, factor, cost), confidence)
 
 
 def throughput(fit: Fit, workers: int, images_per_worker: float, confidence: float = 0.95) -> Interval:

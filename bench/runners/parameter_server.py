@@ -253,7 +253,7 @@ class ParameterServers(Strategy):
 
     def gather(self, part: Json) -> list[Json]:
         """All workers' parts for the leader, who writes the record; for the others their own."""
-        with self._told(), self._watched_session(self._session.graph, self._config) as session:
+        with self._watched_session(self._session.graph, self._config) as session, self._told():
             texts = self._mailbox.gather(session, json.dumps(part))
             # Nobody leaves before: whoever waits for a slow one's part would take those for lost.
             self._mailbox.broadcast(session, '')

@@ -134,7 +134,8 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say(
 ) -> None:
     monkeypatch.setattr(scaling, '_DRAWS', 300)
     random = np.random.default_rng(7)
-    trials, held, widths = 150, 0, []
+    trials, held = 150, 0
+    widths: list[float] = []
     # Where the network alone does not yet tell how long a step takes.
     workers = 64 if exchange is RING else 16
     truth = times(exchange, 1.0, 0.7, workers)
