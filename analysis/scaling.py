@@ -1,10 +1,11 @@
 """What more workers would reach: a cost model of a step that exchanges gradients, fitted to measured steps.
 
-t(n) = compute + factor * exchange(n). The exchange is what the network needs at least, from its latency and its
-bandwidth: for a ring all-reduce as in Thakur, Rabenseifner and Gropp (Optimization of collective communication
-operations in MPICH, 2005) and Patarasuk and Yuan (Bandwidth optimal all-reduce algorithms, 2009); for parameter
-servers what goes through the busiest link. `factor` is what the measured points say of the rest: below 1 where the
-exchange hides behind the computing, above 1 where processors copy and add for it.
+t(n) = compute + factor * exchange(n), and no less than exchange(n), which is what the network needs at least, from its
+latency and its bandwidth: for a ring all-reduce as in Thakur, Rabenseifner and Gropp (Optimization of collective
+communication operations in MPICH, 2005) and Patarasuk and Yuan (Bandwidth optimal all-reduce algorithms, 2009); for
+parameter servers what goes through the busiest link. `factor` is what the measured points say of the rest: below 1
+where the exchange hides behind the computing, above 1 where processors copy and add for it. With many workers there is
+more to exchange than computing to hide it behind: then the network alone tells how long a step takes.
 
 Pure functions of numbers; the intervals are judged by simulation in the tests.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +30,7 @@ _DRAWS = 2000
 # Two runs of the same work differ by this much, whatever the interval within each says.
 _LEAST_RELATIVE_ERROR = 0.01
 
-ASSUMPTIONS = (
+_ASSUMPTIONS = (
     'every worker has as many cores and the same batch as those measured, whatever the number of workers',
     'every machine has a link of the measured bandwidth in each direction, and the network between them is no narrower',
     'workers and servers are on machines of their own',
@@ -96,6 +98,17 @@ class Fit:
     draws: NDArray[np.float64]
 
 
+def assumptions(exchange: Exchange) -> tuple[str, ...]:
+    """What a projection assumes."""
+    if exchange.kind == RING:
+        return _ASSUMPTIONS
+    servers = f'parameter servers are {exchange.servers}, whatever the number of workers'
+    return (
+        *_ASSUMPTIONS,
+        servers + (', and each holds as many bytes of the variables' if exchange.servers > 1 else ''),
+    )
+
+
 def exchange_seconds(exchange: Exchange, network: Network, workers: int) -> float:
     """The least time that the network needs for the exchange of one step.
 
@@ -147,7 +160,7 @@ def foretold(points: Sequence[Point], exchange: Exchange, network: Network) -> l
             found.append(None)
             continue
         compute, factor = _solve(seconds, errors, costs, fitted=bool(np.ptp(costs) > 0))
-        found.append(compute + factor * own)
+        found.append(float(_step(compute, factor, own)))
     return found
 
 
@@ -164,10 +177,16 @@ def _numbers(
     return seconds, errors, np.array([_cost(point, exchange, network) for point in points])
 
 
+def _step(compute: Any, factor: Any, cost: float) -> Any:
+    """Seconds of a step, of numbers or of arrays of them."""
+    return np.maximum(compute + factor * cost, cost)
+
+
 def step_seconds(fit: Fit, workers: int, confidence: float = 0.95) -> Interval:
     """Of a step with so many workers."""
     cost = exchange_seconds(fit.exchange, fit.network, workers)
-    return _interval(fit.compute + fit.factor * cost, fit.draws[:, 0] + fit.draws[:, 1] * cost, confidence)
+    compute, factor = fit.draws.T
+    return _interval(float(_step(fit.compute, fit.factor, cost)), _step(compute, factor, cost), confidence)
 
 
 def throughput(fit: Fit, workers: int, images_per_worker: float, confidence: float = 0.95) -> Interval:
@@ -182,8 +201,8 @@ def efficiency(fit: Fit, workers: int, confidence: float = 0.95) -> Interval:
     """The part of a step in which workers compute for themselves; 1 where the rate grows with the workers."""
     cost = exchange_seconds(fit.exchange, fit.network, workers)
     compute, factor = fit.draws.T
-    parts = np.divide(compute, compute + factor * cost, out=np.zeros_like(compute), where=compute > 0)
-    return _interval(fit.compute / (fit.compute + fit.factor * cost), parts, confidence)
+    parts = np.divide(compute, _step(compute, factor, cost), out=np.zeros_like(compute), where=compute > 0)
+    return _interval(fit.compute / float(_step(fit.compute, fit.factor, cost)), parts, confidence)
 
 
 def _solve(

@@ -166,10 +166,11 @@ def workers(cell: Cell) -> int:
 
 
 def _cores(cell: Cell) -> int:
-    """On how many cores its runs computed: those that workers were pinned to, or else their threads."""
+    """On how many cores its runs computed: as many as threads, and no more than its workers were pinned to."""
     record = next(iter(cell.records.values()))
-    threads = record['config']['threads']['num_intra_threads']
-    return sum(len(worker.get('cpus') or ()) or threads for worker in record['workers'])
+    threads: int = record['config']['threads']['num_intra_threads'] * len(record['workers'])
+    pinned = {(worker.get('host'), cpu) for worker in record['workers'] for cpu in worker.get('cpus') or ()}
+    return min(threads, len(pinned)) if pinned else threads
 
 
 def _warnings(cells: Sequence[Cell]) -> list[Json]:

@@ -119,7 +119,8 @@ class BenchmarkConfig:
             )
         found += self._data_problems()
         found += distribution.problems(self.distribution, self.step, self.data, os.environ, cpu.usable_cpus())
-        if self.profile.profile and self.distribution.kind in distribution.OF_SEVERAL_PROCESSES:
+        kind = self.distribution.meant(os.environ).kind
+        if self.profile.profile and kind in distribution.OF_SEVERAL_PROCESSES:
             found.append('--profile traces one process: leave it out, or --num_workers and --variable_update.')
         found += result_dir_problems(self.output.result_dir)
         return found

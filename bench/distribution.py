@@ -10,7 +10,7 @@ import dataclasses
 import importlib.util
 from collections.abc import Mapping
 
-from bench.errors import UsageError
+from bench.errors import UsageError, number
 from bench.options import DataOptions, StepOptions, option
 from bench.runners import cluster
 
@@ -62,7 +62,8 @@ class DistributionOptions:
         None,
         'How processes share variables: local, one process alone; horovod, copies whose gradients are averaged; '
         'parameter_server; replicated, copies within one process; independent, copies that share nothing. Where not '
-        'given parameter_server with --job_name, or else local for one worker and horovod for several.',
+        'given parameter_server with --job_name or a TF_CONFIG of several processes, or else local for one worker and '
+        'horovod for several.',
         choices=KINDS,
     )
     num_workers: int | None = option(
@@ -148,10 +149,25 @@ class DistributionOptions:
             return self.sync_replicas and self.replicas_to_aggregate in (None, self.workers)
         return self.kind != INDEPENDENT
 
+    def meant(self, environ: Mapping[str, str]) -> DistributionOptions:
+        """The same with what the environment says of the kind, where flags say nothing of it.
+
+        Each of several processes of horovodrun's or mpirun's would look like one by itself otherwise, and so would one
+        that TF_CONFIG gives a place among others.
+        """
+        if JOB in environ or self.job_name is not None or self.variable_update not in (None, HOROVOD):
+            return self
+        place = launched(environ)
+        if place is not None and place.size > 1:
+            return dataclasses.replace(self, num_workers=place.size)
+        if self.variable_update is None and cluster.processes(environ) > 1:
+            return dataclasses.replace(self, variable_update=PARAMETER_SERVER)
+        return self
+
     def resolved(self, environ: Mapping[str, str]) -> DistributionOptions:
         """The same with every default filled in, as this process and all others of the run have it."""
-        place = launched(environ)
-        own = dataclasses.replace(self, num_workers=place.size if place else self.workers)
+        place, meant = launched(environ), self.meant(environ)
+        own = dataclasses.replace(meant, num_workers=place.size if place else meant.workers)
         if own.kind == LOCAL:
             return self
         own = dataclasses.replace(own, variable_update=own.kind)
@@ -205,16 +221,18 @@ def launched(environ: Mapping[str, str]) -> Launched | None:
 
 def starts_processes(options: DistributionOptions, environ: Mapping[str, str]) -> bool:
     """Whether this process starts those that compute, and does not compute itself."""
-    if JOB in environ or launched(environ) or cluster.of(options, environ):
+    meant = options.meant(environ)
+    if JOB in environ or launched(environ) or cluster.of(meant, environ):
         return False
-    return options.kind in OF_SEVERAL_PROCESSES
+    return meant.kind in OF_SEVERAL_PROCESSES
 
 
 def problems(
     options: DistributionOptions, step: StepOptions, data: DataOptions, environ: Mapping[str, str], usable_cpus: int
 ) -> list[str]:
     """What cannot be among these options, with the others and in this environment, each as a sentence."""
-    found = _without_effect(options) + _launcher_problems(options, environ)
+    typed, options = options, options.meant(environ)
+    found = _without_effect(options) + _launcher_problems(typed, environ)
     kind = options.kind
     if kind == LOCAL and options.workers > 1:
         found.append(
@@ -227,12 +245,13 @@ def problems(
             f'--num_workers={options.workers}: {usable_cpus} processors are usable here. Use at most {most} workers.'
         )
     if kind not in (LOCAL, INDEPENDENT):
+        count = max(2, options.workers)
+        how = f'--variable_update=independent runs it on {count} workers at the same time.'
+        if launched(environ):
+            how = f'without horovodrun or mpirun, --num_workers={count} {how}'
         for name in ('forward_only', 'input_only'):
             if getattr(step, name, False) or getattr(data, name, False):
-                found.append(
-                    f'--{name} learns nothing that workers could share; --variable_update=independent runs it on '
-                    f'{max(2, options.workers)} workers at the same time.'
-                )
+                found.append(f'--{name} learns nothing that workers could share; {how}')
     if kind == HOROVOD:
         found += _horovod_problems(options, environ)
     if kind == PARAMETER_SERVER:
@@ -247,22 +266,28 @@ def problems(
 def _launcher_problems(options: DistributionOptions, environ: Mapping[str, str]) -> list[str]:
     """What does not fit being one of several processes that horovodrun or mpirun started."""
     place = launched(environ)
-    if place is None:
+    if place is None or _has_a_cluster(options, environ):
         return []
-    size = place.size
+    size, started = place.size, f'horovodrun or mpirun started {number(place.size, "process", "processes")}'
     found = []
     if options.num_workers not in (None, size):
-        found.append(
-            f'--num_workers={options.num_workers}: horovodrun or mpirun started {size} processes. Leave the flag out.'
-        )
-    if size > 1 and dataclasses.replace(options, num_workers=size).kind != HOROVOD:
-        found.append(
-            f'--variable_update={options.kind}: horovodrun or mpirun started {size} processes, which share variables '
-            'as --variable_update=horovod.'
-        )
-    if options.scaling_baseline:
+        found.append(f'--num_workers={options.num_workers}: {started}. Leave the flag out.')
+    kind = dataclasses.replace(options, num_workers=size).kind
+    if size > 1 and kind != HOROVOD:
+        found.append(f'--variable_update={kind}: {started}, which share variables as --variable_update=horovod.')
+    elif kind in (PARAMETER_SERVER, INDEPENDENT):
+        found.append(f'--variable_update={kind}: {started}, and the program starts those by itself. Run it by itself.')
+    if options.scaling_baseline and size > 1:
         found.append(_NO_BASELINE)
     return found
+
+
+def _has_a_cluster(options: DistributionOptions, environ: Mapping[str, str]) -> bool:
+    """Whether flags or TF_CONFIG tell this process's place, rightly or not; the launcher's does not count then."""
+    try:
+        return cluster.of(options.meant(environ), environ) is not None
+    except UsageError:
+        return True
 
 
 def _server_problems(options: DistributionOptions, environ: Mapping[str, str]) -> list[str]:
@@ -274,12 +299,14 @@ def _server_problems(options: DistributionOptions, environ: Mapping[str, str]) -
     found = []
     if options.replicas_to_aggregate is not None and not options.sync_replicas:
         found.append('--replicas_to_aggregate has no effect with --nosync_replicas; leave it out.')
-    if place is None:
+    if options.job_name is None:
+        instead = ' TF_CONFIG in the environment tells all of that; leave the flag out.' if place else ''
         found += [
-            f'--{name} has no effect without --job_name, which tells what this process is among those hosts.'
+            f'--{name} has no effect without --job_name, which tells what this process is among those hosts.{instead}'
             for name in ('task_index', 'ps_hosts', 'worker_hosts')
             if getattr(options, name)
         ]
+    if place is None:
         return found
     for name, hosts in (('num_ps', place.servers), ('num_workers', place.workers)):
         if getattr(options, name) not in (None, len(hosts)):

@@ -2,6 +2,7 @@
 
 BenchError               exit status 1: the run failed
 ├── UsageError           exit status 2: the command line asks for something that cannot be
+├── StoppedError         exit status 1: the user wished an end before there was anything to keep
 └── DataError            exit status 1: a dataset, a shard, a record or a picture is not what it should be
     └── DamagedError     ... truncated or damaged, and whole again where it is fetched again
 """
@@ -26,6 +27,10 @@ class UsageError(BenchError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__('\n'.join(problems))
         self.problems = tuple(problems)
+
+
+class StoppedError(BenchError):
+    """The user wished an end before there was anything to keep; the text says what was being done."""
 
 
 class DataError(BenchError):

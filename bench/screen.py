@@ -30,6 +30,7 @@ class Screen:
         self._segment: Any = None
         self._segments: Any = None
         self._drawn = 0.0
+        self._waiting = ''
         self.lost_lines = False
 
     def __enter__(self) -> Screen:
@@ -54,8 +55,10 @@ class Screen:
 
     def line(self, text: str) -> None:
         """Prints a line, exactly as it is where the output is no terminal."""
-        if self._silent:
-            return
+        if not self._silent:
+            self._print(text)
+
+    def _print(self, text: str) -> None:
         try:
             if self._live:
                 # As segments, because text would have its tabs expanded.
@@ -76,6 +79,17 @@ class Screen:
             except OSError as error:
                 self._lose(error)
             self._drawn = now
+
+    def waiting(self, text: str) -> None:
+        """Tells for whom this process waits: where there is no terminal by a line, once as long as it is the same.
+
+        A silent screen tells it too: others may say all else that this one would, but wait for other processes.
+        """
+        if self._live:
+            self.progress(text)
+        elif text != self._waiting:
+            self._waiting = text
+            self._print(text)
 
     def _lose(self, error: OSError) -> None:
         """Goes on without a reader: he went away (`head`, a closed terminal), or the disk is full."""

@@ -10,7 +10,8 @@ between them, which holds every packet for the delay and passes no more to a hos
 does all of that, is missing in many kernels.) The default network is small, as all hosts compute on the same
 processors: with few bytes to exchange the projection would be one of how they share these.
 
-Exit status: 0 when every job ended well.
+Exit status: 0 when every job ended well. However this program ends, but by SIGKILL, the hosts and what runs on them
+are gone then.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import fcntl
 import json
 import os
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -31,12 +33,15 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = [sys.executable, str(ROOT / 'run_benchmark.py')]
 DEFAULT = ['--model=lenet', '--batch_size=8', '--num_warmup_batches=2', '--num_batches=10']
 LINK, MTU = 'wire', 32_000
 PORT = 2222
+# Seconds for what is no job: a network is measured in some, a process begins in fewer.
+SHORT = 120.0
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 # In the place of ssh, for horovodrun: options, each with a value, the host, more options, the command.
@@ -61,23 +66,46 @@ class Hosts:
         self._numbers = range(1, count + 1)
         self._rate, self._delay = rate, delay
         self._end = threading.Event()
+        self._error: BaseException | None = None
         self._links: dict[bytes, int] = {}
+        self.environment: dict[str, str] = {}
 
     def __enter__(self) -> Hosts:
-        try:
+        with contextlib.ExitStack() as stack:
+            self.environment = self._with_ssh(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+            stack.callback(self._remove)
             for number in self._numbers:
                 self._make(number)
-        except BaseException:
-            self.__exit__()
-            raise
-        self._thread = threading.Thread(target=self._switch, daemon=True)
-        self._thread.start()
+            thread = threading.Thread(target=self._run_switch, daemon=True)
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(self._end.set)
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        if hasattr(self, '_thread'):
-            self._thread.join()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        self._stack.close()
+        if kind is None:
+            self.check()
+
+    def check(self) -> None:
+        """Raises what stopped the switch, without which nothing that the hosts send arrives."""
+        if self._error is not None:
+            raise self._error
+
+    def kill(self) -> None:
+        """Kills all that runs on the hosts."""
+        for number in self._numbers:
+            words = ['ip', 'netns', 'pids', self.name(number)]
+            pids = map(int, subprocess.run(words, capture_output=True, text=True, check=False).stdout.split())
+            for pid in set(pids) - {os.getpid()}:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _remove(self) -> None:
+        self.kill()
         for link in self._links.values():
             os.close(link)
         for number in self._numbers:
@@ -98,14 +126,12 @@ class Hosts:
         ((link,)) = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
         return int(link['stats64']['tx']['bytes'])
 
-    @contextlib.contextmanager
-    def ssh(self) -> Iterator[dict[str, str]]:
+    def _with_ssh(self, folder: Path) -> dict[str, str]:
         """An environment in which `ssh ADDRESS COMMAND` runs it on that host."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / 'ssh'
-            path.write_text(_SSH.replace('PREFIX', self._prefix))
-            path.chmod(0o755)
-            yield {**os.environ, 'PATH': f'{folder}:{os.environ["PATH"]}'}
+        path = folder / 'ssh'
+        path.write_text(_SSH.replace('PREFIX', self._prefix))
+        path.chmod(0o755)
+        return {**os.environ, 'PATH': f'{folder}:{os.environ["PATH"]}'}
 
     def _make(self, number: int) -> None:
         name, where = self.name(number), ['-n', self.name(number)]
@@ -116,6 +142,12 @@ class Hosts:
         _run('ip', *where, 'addr', 'add', f'{address(number)}/24', 'dev', LINK)
         _run('ip', *where, 'link', 'set', 'dev', LINK, 'mtu', str(MTU), 'up')
         _run('tc', *where, 'qdisc', 'add', 'dev', LINK, 'root', *limit)
+
+    def _run_switch(self) -> None:
+        try:
+            self._switch()
+        except BaseException as error:
+            self._error = error
 
     def _switch(self) -> None:
         """Passes packets on, each `delay` after it came, or when those before it are through."""
@@ -163,55 +195,86 @@ def _tun(namespace: str) -> int:
     return link
 
 
+@contextlib.contextmanager
+def killed_at_the_end(process: subprocess.Popen[bytes], seconds: float) -> Iterator[None]:
+    """The process is gone when this is left, and also after so many seconds."""
+    timer = threading.Timer(seconds, process.kill)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        process.kill()
+        process.wait()
+
+
 def measure_network(hosts: Hosts, path: Path) -> None:
     """What `network --json` prints of the way from host 2 to host 1."""
-    with subprocess.Popen(hosts.words(1, [*PROGRAM, 'network', f'--listen={PORT}']), stdout=subprocess.PIPE) as one:
+    listening = hosts.words(1, [*PROGRAM, 'network', f'--listen={PORT}'])
+    with subprocess.Popen(listening, stdout=subprocess.PIPE) as one, killed_at_the_end(one, SHORT):
         assert one.stdout is not None
         one.stdout.readline()
         words = [*PROGRAM, 'network', f'--connect={address(1)}:{PORT}', '--json']
-        path.write_bytes(subprocess.run(hosts.words(2, words), stdout=subprocess.PIPE, check=True).stdout)
+        done = subprocess.run(hosts.words(2, words), stdout=subprocess.PIPE, check=True, timeout=SHORT)
+        path.write_bytes(done.stdout)
 
 
-def horovod(hosts: Hosts, workers: int, words: Sequence[str]) -> list[subprocess.Popen[str]]:
-    """A rank on each of the first hosts."""
+def horovod(workers: int, words: Sequence[str]) -> list[tuple[int, list[str]]]:
+    """A rank on each of the first hosts: hosts, and what to run on them."""
     ranks = ','.join(f'{address(number)}:1' for number in range(1, workers + 1))
     run = [str(Path(sys.executable).with_name('horovodrun')), '--gloo', '--network-interfaces', LINK]
-    with hosts.ssh() as environment:
-        job = hosts.words(1, [*run, '-np', str(workers), '-H', ranks, *PROGRAM, *words])
-        process = subprocess.Popen(job, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        process.wait()
-    return [process]
+    return [(1, [*run, '-np', str(workers), '-H', ranks, *PROGRAM, *words])]
 
 
-def parameter_server(hosts: Hosts, workers: int, words: Sequence[str]) -> list[subprocess.Popen[str]]:
-    """A server on host 1, and a worker on each of the next ones."""
+def parameter_server(workers: int, words: Sequence[str]) -> list[tuple[int, list[str]]]:
+    """A server on host 1, and a worker on each of the next ones: hosts, and what to run on them."""
     others = ','.join(f'{address(number)}:{PORT}' for number in range(2, workers + 2))
     shared = ['--variable_update=parameter_server', f'--ps_hosts={address(1)}:{PORT}', f'--worker_hosts={others}']
     places = [('ps', 0), *(('worker', task) for task in range(workers))]
     return [
-        subprocess.Popen(
-            hosts.words(host, [*PROGRAM, *words, *shared, f'--job_name={job}', f'--task_index={task}']),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        (host, [*PROGRAM, *words, *shared, f'--job_name={job}', f'--task_index={task}'])
         for host, (job, task) in enumerate(places, 1)
     ]
 
 
-def run_job(hosts: Hosts, kind: str, workers: int, folder: Path, words: Sequence[str]) -> None:
+def finish(hosts: Hosts, job: Sequence[tuple[int, list[str]]], seconds: float) -> list[str]:
+    """Runs the processes of a job to their end, which is after so many seconds at the latest, and tells who failed."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(hosts.kill)
+        processes: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
+        for host, words in job:
+            # A file, because a pipe that nobody reads fills up.
+            told = stack.enter_context(tempfile.TemporaryFile())
+            process = subprocess.Popen(
+                hosts.words(host, words), env=hosts.environment, stdout=subprocess.DEVNULL, stderr=told
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            processes.append((process, told))
+        end = time.monotonic() + seconds
+        while any(process.poll() is None for process, _ in processes):
+            hosts.check()
+            if time.monotonic() > end:
+                return [f'not done after {seconds:.0f} seconds', *(_text(told) for _, told in processes)]
+            time.sleep(0.1)
+        return [_text(told) for process, told in processes if process.returncode]
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors='replace')
+
+
+def run_job(hosts: Hosts, kind: str, workers: int, folder: Path, words: Sequence[str], seconds: float) -> None:
     """Runs a job, and prints its speed and what its last worker sent in a step.
 
     Raises:
-      SystemExit: a process of it failed.
+      SystemExit: a process of it failed, or it took longer than so many seconds.
     """
     last = workers + (kind == 'parameter_server')
     before, old = hosts.sent(last), set(folder.glob('*.json'))
-    start = {'horovod': horovod, 'parameter_server': parameter_server}[kind]
-    failed = []
-    for process in start(hosts, workers, [*words, f'--result_dir={folder}']):
-        _, told = process.communicate()
-        failed += [told] if process.returncode else []
+    job = {'horovod': horovod, 'parameter_server': parameter_server}[kind]
+    failed = finish(hosts, job(workers, [*words, f'--result_dir={folder}']), seconds)
     if failed:
         raise SystemExit(f'{kind}, {workers} workers:\n' + '\n'.join(failed))
     (path,) = set(folder.glob('*.json')) - old
@@ -234,23 +297,35 @@ def main() -> int:
     parser.add_argument('--rate', type=float, default=200.0, help='Mbit/s')
     parser.add_argument('--delay', type=float, default=10.0, help='ms one way')
     parser.add_argument('--kinds', default='horovod,parameter_server')
-    parser.add_argument('--folder', type=Path, default=ROOT / 'results' / 'several_hosts')
+    parser.add_argument('--seconds', type=float, default=600.0, help='that a job may take')
+    name = f'several_hosts_{time.strftime("%Y%m%dT%H%M%S")}'
+    parser.add_argument('--folder', type=Path, default=ROOT / 'results' / name, help='that is not there yet')
     parser.add_argument('words', nargs='*', default=DEFAULT)
     options = parser.parse_args()
+    if options.folder.exists():
+        parser.error(f'--folder={options.folder} is there already, with the records of other runs.')
     words = [*options.words, '--num_intra_threads=1']
     options.folder.mkdir(parents=True)
+    signal.signal(signal.SIGTERM, _end)
     with Hosts(options.hosts, options.rate * 1e6 / 8, options.delay / 1e3) as hosts:
         network, alone = options.folder / 'network.json', options.folder / 'alone'
         measure_network(hosts, network)
-        subprocess.run([*PROGRAM, *words, f'--result_dir={alone}'], stdout=subprocess.DEVNULL, check=True)
+        single = [*PROGRAM, *words, f'--result_dir={alone}']
+        subprocess.run(single, stdout=subprocess.DEVNULL, check=True, timeout=options.seconds)
         for kind in options.kinds.split(','):
             # One host is the server.
             for workers in range(2, options.hosts + (kind == 'horovod')):
-                run_job(hosts, kind, workers, options.folder / kind, words)
+                run_job(hosts, kind, workers, options.folder / kind, words, options.seconds)
         for kind in options.kinds.split(','):
             records = f'{alone},{options.folder / kind}'
-            subprocess.run([*PROGRAM, 'scaling', records, f'--network={network}'], check=True)
+            subprocess.run([*PROGRAM, 'scaling', records, f'--network={network}'], check=True, timeout=SHORT)
     return 0
+
+
+def _end(*_: object) -> None:
+    """Ends this program so that it cleans up, once."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
 
 
 if __name__ == '__main__':

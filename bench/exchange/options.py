@@ -50,7 +50,7 @@ class ScalingConfig:
         found = []
         if not self.records:
             found.append('Which runs? Give records: scaling results/a.json,results/b.json --network=network.json')
-        for path in self._paths():
+        for path in self.paths():
             if not path.exists():
                 found.append(f'{path}: there is no such file or folder.')
         if self.network is None:
@@ -61,12 +61,9 @@ class ScalingConfig:
             found.append(f'--workers={self.workers}: numbers above 0, separated by commas, are expected.')
         return found
 
-    def _paths(self) -> list[Path]:
+    def paths(self) -> list[Path]:
+        """Of the records: files, and folders of them."""
         return [Path(word.strip()) for word in self.records.split(',') if word.strip()]
-
-    def files(self) -> list[Path]:
-        """The records' files; of a folder all in it."""
-        return [file for path in self._paths() for file in (sorted(path.glob('*.json')) if path.is_dir() else [path])]
 
 
 def address_of(text: str) -> tuple[str, int] | None:

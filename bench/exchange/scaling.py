@@ -13,23 +13,30 @@ from typing import Any
 
 from analysis import scaling
 from bench import record
-from bench.errors import BenchError
+from bench.errors import BenchError, number
 from bench.exchange.options import ScalingConfig
 from bench.screen import Screen
 
 _KINDS = {'horovod': scaling.RING, 'parameter_server': scaling.SERVERS}
+# What a record has, and other files that lie beside records have not: settings, profiles, tables of sweeps.
+_FIELDS = ('config', 'ended', 'workers', 'throughput')
 # A normal distribution's 97.5 % quantile: half a 95 % interval is so many standard errors.
 _ERRORS = 1.96
 
 
 @dataclasses.dataclass(frozen=True)
 class _Runs:
-    """Runs of the same work with different numbers of workers."""
+    """Runs of the same work with different numbers of workers.
+
+    Attributes:
+      left_out: what was not taken, and why, as sentences.
+    """
 
     title: str
     images_per_worker: int
     exchange: scaling.Exchange
     points: tuple[scaling.Point, ...]
+    left_out: tuple[str, ...]
 
 
 def run(config: ScalingConfig, _words: Sequence[str]) -> int:
@@ -39,7 +46,7 @@ def run(config: ScalingConfig, _words: Sequence[str]) -> int:
     Raises:
       BenchError: the records are not of one kind of work, or none of them exchanged anything.
     """
-    runs = _runs([record.read(path) for path in config.files()])
+    runs = _runs([each for path in config.paths() for each in _records(path)])
     network = _network(Path(config.network or ''))
     fit = scaling.fit(runs.points, runs.exchange, network)
     counts = sorted({int(word) for word in config.workers.split(',')})
@@ -60,6 +67,27 @@ def run(config: ScalingConfig, _words: Sequence[str]) -> int:
     return 0
 
 
+def _records(path: Path) -> list[record.Json]:
+    """The record in a file, or all that are in a folder.
+
+    Raises:
+      BenchError: the file is none, or a record is of a later schema.
+    """
+    if path.is_dir():
+        return [record.read(file) for file in sorted(path.glob('*.json')) if _is_record(file)]
+    if not _is_record(path):
+        raise BenchError(f'{path} is no record of a run. Name records, or folders of them.')
+    return [record.read(path)]
+
+
+def _is_record(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and all(name in found for name in _FIELDS)
+
+
 def _network(path: Path) -> scaling.Network:
     try:
         found = json.loads(path.read_text())
@@ -77,6 +105,8 @@ def _runs(records: Sequence[record.Json]) -> _Runs:
         for each in records
         if each['ended']['status'] == 'completed' and each['throughput'] and not each['config']['step']['forward_only']
     ]
+    left_out = tuple(dict.fromkeys(filter(None, map(_sharing, done))))
+    done = [each for each in done if not _sharing(each)]
     works = {_work(each) for each in done}
     if len(works) > 1:
         listed = '; '.join(sorted(works))
@@ -94,7 +124,7 @@ def _runs(records: Sequence[record.Json]) -> _Runs:
         )
         raise BenchError(
             f'One way of exchange is needed, --variable_update={" or ".join(_KINDS)}, always with as many servers. '
-            f'Among {len(done)} training runs there are: {seen}.'
+            f'Among {len(done)} training runs there are: {seen}.' + ''.join(f' Left out: {text}' for text in left_out)
         )
     ((kind, servers),) = kinds
     if not all(each['synchronous'] for each in shared):
@@ -112,6 +142,19 @@ def _runs(records: Sequence[record.Json]) -> _Runs:
         images_per_worker=network['batch_size'] * done[0]['config']['step']['num_clones'],
         exchange=scaling.Exchange(_KINDS[kind], payloads[0], servers),
         points=tuple(sorted(map(_point, done), key=lambda point: (not point.alone, point.workers))),
+        left_out=left_out,
+    )
+
+
+def _sharing(found: record.Json) -> str:
+    """That a run's workers shared processors, as more would not on machines of their own; '' where it is not known."""
+    workers, threads = found['workers'], found['config']['threads']['num_intra_threads']
+    processors = {(worker.get('host'), cpu) for worker in workers for cpu in worker.get('cpus') or ()}
+    if not processors or len(processors) >= threads * len(workers):
+        return ''
+    return (
+        f'runs in which {len(workers)} workers of {number(threads, "thread")} shared '
+        f'{number(len(processors), "processor")}: they computed more slowly than on processors of their own.'
     )
 
 
@@ -178,7 +221,8 @@ def _found(runs: _Runs, fit: scaling.Fit, counts: Sequence[int]) -> dict[str, An
         'exchange_factor_fitted': fit.fitted,
         'measured': measured,
         'projected': projected,
-        'assumptions': list(scaling.ASSUMPTIONS),
+        'left_out': list(runs.left_out),
+        'assumptions': list(scaling.assumptions(fit.exchange)),
     }
 
 
@@ -191,6 +235,7 @@ def _lines(runs: _Runs, found: dict[str, Any]) -> list[str]:
         f'{"exchange":<12}{exchange["payload_bytes"] / 1e6:,.1f} MB of gradients from each worker in a step',
         f'{"model":<12}{1e3 * found["compute_seconds"]:.1f} ms to compute + {found["exchange_factor"]:.2f} times what '
         f'the network needs ({how})',
+        *(f'{"left out":<12}{text}' for text in runs.left_out),
         '',
         f'{"workers":>8}{"measured":>12}{"model":>12}{"":>10}{"from others":>14}{"":>10}   images/sec',
     ]
@@ -207,7 +252,7 @@ def _lines(runs: _Runs, found: dict[str, Any]) -> list[str]:
         lines.append(
             f'{row["workers"]:>8}{row["images_per_second"]:>12,.1f}{interval:>24}{100 * row["efficiency"]:>10.1f} %'
         )
-    return [*lines, '', 'This assumes:', *(f'- {text};' for text in scaling.ASSUMPTIONS)]
+    return [*lines, '', 'This assumes:', *(f'- {text};' for text in found['assumptions'])]
 
 
 def _beside(found: float | None, measured: float, width: int) -> str:

@@ -58,7 +58,8 @@ def of(options: Any, environ: Mapping[str, str]) -> Cluster | None:
     """The cluster that a process is in; None where parameter servers are not asked for, or only on this machine.
 
     Args:
-      options: bench.distribution's. TF_CONFIG counts where they ask for parameter servers and tell no place.
+      options: bench.distribution's, as they are meant in this environment. TF_CONFIG counts where they ask for
+        parameter servers and tell no place.
 
     Raises:
       UsageError: flags or TF_CONFIG are not what they should be.
@@ -94,6 +95,14 @@ def from_flags(job: str, task: int, servers: str | None, workers: str | None) ->
     if wrong:
         raise UsageError(wrong)
     return cluster
+
+
+def processes(environ: Mapping[str, str]) -> int:
+    """How many processes TF_CONFIG names; 0 where there is none, or none that can be read."""
+    try:
+        return sum(len(hosts) for hosts in json.loads(environ.get('TF_CONFIG', '')).get('cluster', {}).values())
+    except (ValueError, TypeError, AttributeError):
+        return 0
 
 
 def from_environment(environ: Mapping[str, str]) -> Cluster | None:

@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from bench.config import BenchmarkConfig
 from bench.data import pipeline, trouble
 from bench.data.datasets import Dataset
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, StoppedError, UsageError
 from bench.machine import memory, noise, rates, remarks
 from bench.models.registry import Network
 from bench.record import Json
@@ -90,9 +90,11 @@ def execute(
 
     Raises:
       UsageError: what was asked for cannot be, as the network's variables or the checkpoint show.
+      StoppedError: the user wished an end while other processes were waited for.
     """
     session_config = _session_config(config, config.network.precision, xla=config.step.xla)
     watch = noise.Watch(progress.root)
+    seen: Seen | None = None
     try:
         screen.progress(f'building {network.name}')
         with contextlib.ExitStack() as files:
@@ -103,15 +105,10 @@ def execute(
                 call = progress.counting(steps.prepare(step, session, strategy))
                 # What an archive was unpacked to is not needed any more, and shall not outlive a killed run.
                 files.close()
+                images = config.images_per_step * (strategy.size if strategy.is_synchronous else 1)
+                has_loss, begin = step.loss is not None, watch.start
                 measurement = timing.measure(
-                    call,
-                    config.timing,
-                    config.images_per_step * (strategy.size if strategy.is_synchronous else 1),
-                    screen,
-                    stop_requested,
-                    has_loss=step.loss is not None,
-                    begin=watch.start,
-                    group=strategy,
+                    call, config.timing, images, screen, stop_requested, has_loss=has_loss, begin=begin, group=strategy
                 )
                 watch.stop()
                 progress.rest()
@@ -126,10 +123,11 @@ def execute(
         return dataclasses.replace(
             _failed(error.__cause__, dataset, screen, strategy), measurement=error.measurement, noise=watch.noise()
         )
-    except UsageError:
+    except (UsageError, StoppedError):
         raise
     except (BenchError, MemoryError, ValueError, OverflowError, *pipeline.ERRORS) as error:
-        return _failed(error, dataset, screen, strategy)
+        return _kept(seen, _failed(error, dataset, screen, strategy))
+    assert seen is not None, 'there were steps'
     if step.multiply_adds and measurement.step_seconds and not seen.error and not stop_requested():
         return dataclasses.replace(seen, machine_rates=_machine_rates(config, seen.traced, screen))
     return seen
@@ -139,6 +137,13 @@ def _failed(error: BaseException | None, dataset: Dataset | None, screen: Screen
     """What came of a run that failed."""
     lost = strategy.lost(error)
     return Seen(None, 0, memory.peak_bytes(), lost or _explained(error, dataset, screen), lost=bool(lost))
+
+
+def _kept(seen: Seen | None, failed: Seen) -> Seen:
+    """With what was measured, where that was over, and this process and the others could not part well."""
+    if seen is None or seen.error:
+        return seen or failed
+    return dataclasses.replace(seen, error=failed.error, lost=failed.lost)
 
 
 @contextlib.contextmanager

@@ -16,9 +16,11 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from bench.config import BenchmarkConfig
+from bench.distribution import REPLICATED
 from bench.models.registry import Network
 from bench.record import Json
 from bench.runners import step as steps
+from bench.runners import strategy as strategies
 
 # TensorFlow itself, oneDNN's generated code, Python.
 _PROGRAM = 600 * 2**20
@@ -56,8 +58,11 @@ def fitted(config: BenchmarkConfig, network: Network, limit: int | None) -> tupl
         return config, []
     tf.get_logger().setLevel('ERROR')
     batch = config.network.batch_size or 1
-    found = measure(steps.benchmark_step(config, network, None, None).graph, config.images_per_step)
+    # Of clones or replicas, of which replicas have variables of their own.
     copies = config.images_per_step // batch
+    shared = strategies.of(config.distribution, None) if config.distribution.kind == REPLICATED else None
+    step = steps.benchmark_step(config, network, None, None, strategy=shared)
+    found = measure(step.graph, config.images_per_step)
     smaller = batch
     while smaller > 1 and found.of(smaller * copies) > limit:
         smaller //= 2

@@ -31,6 +31,9 @@ from bench.runners.timing import REASONS
 
 _COMPRESSION = {'none': hvd.Compression.none, 'fp16': hvd.Compression.fp16}
 _BYTES = {'none': 4, 'fp16': 2}
+# When others have waited for a worker for so long, Horovod ends the job, which it would not by itself: longer than any
+# worker is slower than another in some steps, or begins later.
+_STALL_SECONDS = 600
 _ADDRESS = re.compile(r'\[([\w.:]+)\]:\d+')
 
 
@@ -49,6 +52,7 @@ class Horovod(Strategy):
         # The user's environment wins; config has looked whether the flags differ from it.
         os.environ.setdefault('HOROVOD_CYCLE_TIME', f'{options.cycle_time_ms:g}')
         os.environ.setdefault('HOROVOD_FUSION_THRESHOLD', str(round((options.fusion_threshold_mb or 0) * 2**20)))
+        os.environ.setdefault('HOROVOD_STALL_SHUTDOWN_TIME_SECONDS', str(_STALL_SECONDS))
         try:
             # The thread that exchanges may run where a worker waits for another one.
             with cores.pinned(place.all_cpus if place is not None else ()):

@@ -46,22 +46,42 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
     with Screen(to_stderr=config.output.json) as screen, StopRequest() as stop:
         places = _places(config.distribution.workers)
         resolved = config.resolved(network, dataset, places[0].threads(cpu.usable_cpus()))
-        alone = None
+        alone, is_given = None, config.network.batch_size is not None
         if config.distribution.scaling_baseline:
             screen.line('One worker on the same processors')
             single = _single(config, config.resolved(network, dataset, cpu.usable_cpus()), resolved)
-            alone = _done(single, _places(1), screen, stop)
+            alone = _done(single, _places(1), screen, stop, batch_is_given=is_given)
             if alone['ended']['status'] != 'completed':
                 raise BenchError(f'The baseline of one worker: {alone["ended"]["reason"]}')
             screen.line(f'{len(places)} workers')
-        written = _done(resolved, places, screen, stop)
+        written = _done(resolved, places, screen, stop, batch_is_given=is_given)
+        resolved = _with_batch(resolved, written)
         applied = settings.told(config, words)
         written |= {'command': ['run_benchmark.py', *words], 'settings': applied}
         written['warnings'] += settings.warnings(applied, resolved)
         if alone and written['throughput'] and alone['throughput']:
-            written['distribution']['scaling'] = merge.scaling(written['throughput'], alone['throughput'])
+            _compare(written, alone)
         stop.finish()
         return report.conclude(written, resolved, started, screen)
+
+
+def _with_batch(config: BenchmarkConfig, seen: Json) -> BenchmarkConfig:
+    """The configuration with the batch that a record tells: workers reduce a default one where memory is limited."""
+    batch = seen['config']['network']['batch_size']
+    return dataclasses.replace(config, network=dataclasses.replace(config.network, batch_size=batch))
+
+
+def _compare(written: Json, alone: Json) -> None:
+    """Puts into a job's record how well it scales, or why that cannot be told."""
+    batches = [each['config']['network']['batch_size'] for each in (written, alone)]
+    if batches[0] == batches[1]:
+        written['distribution']['scaling'] = merge.scaling(written['throughput'], alone['throughput'])
+        return
+    text = (
+        f'How well the job scales is not told: the limit of memory left each worker a batch of {batches[0]}, and one '
+        f'by itself {batches[1]}. Give --batch_size={min(batches)}.'
+    )
+    written['warnings'].append({'code': 'baseline_of_another_batch', 'text': text})
 
 
 def _single(typed: BenchmarkConfig, single: BenchmarkConfig, job: BenchmarkConfig) -> BenchmarkConfig:
@@ -86,8 +106,13 @@ def _places(workers: int) -> list[Place]:
     return [Place(None, rank, workers, workers, share, cpus) for rank, share in enumerate(shares)]
 
 
-def _done(config: BenchmarkConfig, places: Sequence[Place], screen: Screen, stop: StopRequest) -> Json:
+def _done(
+    config: BenchmarkConfig, places: Sequence[Place], screen: Screen, stop: StopRequest, *, batch_is_given: bool
+) -> Json:
     """Runs the processes of a (resolved) configuration and gives their record, without the command that was typed.
+
+    Args:
+      batch_is_given: or else it is the network's default, which the processes may reduce, all alike.
 
     Raises:
       UsageError: what was asked for cannot be, as the processes found out.
@@ -97,7 +122,8 @@ def _done(config: BenchmarkConfig, places: Sequence[Place], screen: Screen, stop
     started = datetime.datetime.now(datetime.timezone.utc)
     with tempfile.TemporaryDirectory(prefix='tf-bench-') as name:
         folder = Path(name)
-        with _members(config, [dataclasses.replace(place, folder=folder) for place in places]) as members:
+        placed = [dataclasses.replace(place, folder=folder) for place in places]
+        with _members(config, placed, batch_is_given=batch_is_given) as members:
             ends = launch.run(members, screen, lambda: stop.requested)
         parts = member.parts(folder, len(places))
     if stop.requested and not parts:
@@ -109,6 +135,7 @@ def _done(config: BenchmarkConfig, places: Sequence[Place], screen: Screen, stop
     if parts:
         found = [parts[rank] for rank in sorted(parts)]
         written = merge.merged(found, workers=len(places), synchronous=config.distribution.is_synchronous)
+        config = _with_batch(config, written)
     else:
         written = _empty(config, started)
     gone = [end for end in ends if end.member.place.rank not in (*parts, None)]
@@ -124,10 +151,12 @@ def _done(config: BenchmarkConfig, places: Sequence[Place], screen: Screen, stop
 
 
 @contextlib.contextmanager
-def _members(config: BenchmarkConfig, places: Sequence[Place]) -> Iterator[list[Member]]:
+def _members(config: BenchmarkConfig, places: Sequence[Place], *, batch_is_given: bool) -> Iterator[list[Member]]:
     """The processes of a job, and while it is entered what they need of this one."""
+    network = config.network if batch_is_given else dataclasses.replace(config.network, batch_size=None)
     theirs = dataclasses.replace(
         settings.written_out(config),
+        network=network,
         output=dataclasses.replace(config.output, json=False),
         distribution=dataclasses.replace(config.distribution, scaling_baseline=False),
         # What this process is bound to they are bound to as well.

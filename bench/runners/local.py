@@ -37,7 +37,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
     """
     if distribution.starts_processes(config.distribution, os.environ):
         return job.run(config, words)
-    place = member.place(os.environ) or _place(config.distribution)
+    place = _place(config.distribution)
     if place is not None and place.folder is not None:
         member.end_with_parent(os.environ)
     if place is not None and place.rank is None:
@@ -69,7 +69,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         # Until the record is written, so that a second thought cannot lose what was measured.
         with StopRequest(answering=not silent and (place is None or place.folder is None)) as stop:
             progress = member.Progress(place)
-            shared = strategy.of(config.distribution, place, screen, progress)
+            shared = strategy.of(config.distribution, place, screen, progress, lambda: stop.requested)
             with cores.pinned(place.cpus if place else ()):
                 seen = execution.execute(config, network, dataset, screen, lambda: stop.requested, shared, progress)
             skipped = trouble.warnings(dataset) if dataset is not None else []
@@ -121,11 +121,13 @@ def _write_profile(seen: Any, written: record.Json, name: str, screen: Screen) -
 
 
 def _place(options: distribution.DistributionOptions) -> member.Place | None:
-    """The place of a process that was started by itself, on one of several machines; None where there are no others."""
-    found = cluster.of(options, os.environ)
+    """This process's place among others, by what started it or by flags or TF_CONFIG; None where it is the only one."""
+    started = member.place(os.environ)
+    found = None if distribution.JOB in os.environ else cluster.of(options.meant(os.environ), os.environ)
     if found is None:
-        return None
-    return member.Place(None, found.task if found.job == cluster.WORKER else None, len(found.workers), 1, ())
+        return started
+    place = started or member.Place(None, None, 1, 1, ())
+    return dataclasses.replace(place, rank=found.task if found.job == cluster.WORKER else None, size=len(found.workers))
 
 
 def _serve(config: BenchmarkConfig, place: member.Place) -> int:

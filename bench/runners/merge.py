@@ -16,7 +16,7 @@ def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
     """The record of a job.
 
     Synchronous workers do each step together, so that the first one's steps are those of all. Otherwise the job's
-    speed is the sum of the workers' own, whose intervals are of independent series.
+    speed is that of all workers from their common start until the first of them stops.
 
     Args:
       parts: of the workers, by rank: {'record': ..., 'exchange': what a step exchanges or None}; some may be missing.
@@ -79,19 +79,33 @@ def _ended(ends: Sequence[Json]) -> Json:
 def _throughput(records: Sequence[Json], images: int, *, synchronous: bool) -> Json | None:
     if synchronous:
         return record.throughput(records[0]['workers'][0]['step_seconds'], images)
-    rates = [worker['throughput'] for each in records for worker in each['workers'] if worker['throughput']]
-    if not rates:
+    own = [(each['images_per_step'], worker) for each in records for worker in each['workers'] if worker['throughput']]
+    if not own:
         return None
-    total = sum(rate['images_per_second'] for rate in rates)
+    rates = [worker['throughput'] for _, worker in own]
+    stop = min(sum(worker['step_seconds']) for _, worker in own)
+    total = sum(count * _steps_until(stop, worker['step_seconds']) for count, worker in own) / stop
     half = None
     if all(rate['low'] is not None for rate in rates):
+        # Of the sum of the workers' own speeds, whose series are independent.
         half = math.hypot(*((rate['high'] - rate['low']) / 2 for rate in rates))
+        half *= total / sum(rate['images_per_second'] for rate in rates)
     return {
         'images_per_second': total,
         'low': None if half is None else total - half,
         'high': None if half is None else total + half,
         'confidence': rates[0]['confidence'],
     }
+
+
+def _steps_until(stop: float, step_seconds: Sequence[float]) -> float:
+    """How many steps are done after so many seconds, the one that is being done by its part."""
+    end = 0.0
+    for done, seconds in enumerate(step_seconds):
+        if end + seconds >= stop:
+            return done + (stop - end) / seconds
+        end += seconds
+    return len(step_seconds)
 
 
 def _apart(records: Sequence[Json]) -> list[Json]:

@@ -1,11 +1,10 @@
 """Parameter servers: variables on servers, the graph of a step in each worker (between-graph replication).
 
 Imports TensorFlow, whose own parts are used: tf.train.Server, replica_device_setter, SyncReplicasOptimizer (Chen,
-Monga, Bengio and Jozefowicz, Revisiting distributed synchronous SGD, arXiv:1604.00981). What is of this program:
+Monga, Bengio and Jozefowicz, Revisiting distributed synchronous SGD, arXiv:1604.00981; bench/runners/updates.py). What
+is of this program:
 
 - A worker fetches each variable once a step, however many operations read it, and sends one gradient for it.
-- No token is given out before the first update, unless there must be: with SyncReplicasOptimizer's own number each
-  worker begins its second step before the first update, and one of them may take part twice in it.
 - Processes wait for each other with a time limit, notice when one is gone, and end by themselves, servers too.
 """
 
@@ -16,7 +15,6 @@ import contextlib
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -30,6 +28,7 @@ from bench.runners.cluster import SERVER, WORKER
 from bench.runners.mailbox import Mailbox
 from bench.runners.member import Place, Progress
 from bench.runners.strategy import Pairs, Strategy
+from bench.runners.updates import Updates
 from bench.screen import Screen
 
 Tensor = Any
@@ -54,31 +53,41 @@ class ParameterServers(Strategy):
 
     Attributes:
       is_synchronous: an update is of one gradient of each worker, so that all do each step together.
+      goes_on: an update is of more or fewer gradients than there are workers: one that stops could leave the others
+        waiting for it.
       shares_variables: there is one set of variables for all workers.
     """
 
     shares_variables = True
 
-    def __init__(self, options: DistributionOptions, place: Place | None, screen: Screen, progress: Progress) -> None:
+    def __init__(
+        self,
+        options: DistributionOptions,
+        place: Place | None,
+        screen: Screen,
+        progress: Progress,
+        stop_requested: Callable[[], bool],
+    ) -> None:
         """
         Args:
           options: resolved.
           place: of this process among the workers.
           screen: on which it tells for whom it waits.
           progress: told when it waits for others who still do steps.
+          stop_requested: asked while it waits for others to begin.
         """
         self._options, self._screen, self._progress = options, screen, progress
+        self._stop_requested = stop_requested
         self._cluster = server.cluster_of(options)
         # Whether those who started this process collect what it saw, and tell who failed first.
         self._is_collected = place is not None and place.folder is not None
         self.rank, self.size = self._cluster.task, len(self._cluster.workers)
         self.device = f'/job:{WORKER}/task:{self.rank}/cpu:0'
-        self._aggregated = options.replicas_to_aggregate or self.size
-        self.batches = self._aggregated if options.sync_replicas else 1
+        self.batches = (options.replicas_to_aggregate or self.size) if options.sync_replicas else 1
         self.is_synchronous = options.is_synchronous
+        self.goes_on = options.sync_replicas and not options.is_synchronous
         self._payload = 0
-        self._replicas: Any = None
-        self._update_error: BaseException | None = None
+        self._updates: Updates | None = None
         self._ends_at: int | None = None
         # What the leader says of the end, or to the leader another worker; and how many updates are done.
         self._heard, self._asked, self._steps = '', '', 0
@@ -105,10 +114,8 @@ class ParameterServers(Strategy):
         """Averages the workers' gradients before an update, where that is wanted."""
         if not self._options.sync_replicas:
             return optimizer
-        self._replicas = tf.train.SyncReplicasOptimizer(
-            optimizer, replicas_to_aggregate=self._aggregated, total_num_replicas=self.size
-        )
-        return self._replicas
+        self._updates = Updates(optimizer, self.batches, self.size)
+        return self._updates.optimizer
 
     # The session
 
@@ -118,16 +125,19 @@ class ParameterServers(Strategy):
 
         Raises:
           BenchError: the port is taken, a process does not come, or one is gone.
+          StoppedError: the user wished an end while one was waited for.
         """
         self._server = server.start(self._cluster, config)
         with graph.as_default(), tf.device(self.device):
             placement.read_once(graph, self.device)
             self._make_coordination()
-        peers.wait(self._cluster.peers, self._options.wait_seconds, self._screen.progress)
+        waiting = server.waiting_lines(self._screen)
+        peers.wait(self._cluster.peers, self._options.wait_seconds, waiting, self._stop_requested)
         with self._watched_session(graph, config) as session:
             yield session
             if self._is_collected:
-                session.run(self._goodbye, {self._text: server.DONE})
+                with self._told():
+                    session.run(self._goodbye, {self._text: server.DONE})
 
     @contextlib.contextmanager
     def _watched_session(self, graph: tf.Graph, config: tf.ConfigProto) -> Iterator[tf.Session]:
@@ -154,42 +164,36 @@ class ParameterServers(Strategy):
     def initialize(self, session: tf.Session, initializers: Sequence[tf.Operation]) -> None:
         """The leader gives the variables their values, and the others wait for that."""
         shared, *own = initializers
-        for initializer in own:
-            session.run(initializer)
-        try:
+        with self._told():
+            for initializer in own:
+                session.run(initializer)
             if self.leads:
                 session.run(shared)
                 session.run([self._say, self._ask], {self._text: ''})
-                if self._replicas is not None:
-                    session.run(self._replicas.chief_init_op)
-                    session.run(self._first_tokens)
+                if self._updates is not None:
+                    self._updates.begin(session)
             self._mailbox.broadcast(session, '')
-            if self._replicas is not None and not self.leads:
-                session.run(self._replicas.local_step_init_op)
-        except _GONE as error:
-            raise self._explained(error) from error
+            if self._updates is not None and not self.leads:
+                self._updates.join(session)
 
     def call(self, session: tf.Session, operation: tf.Operation, loss: Tensor | None) -> Callable[[], float | None]:
         """One step; with it comes what the leader says of the end."""
         with session.graph.as_default(), tf.device(self.device):
             # Behind the update, so that all who waited for it hear what the leader said before it took part in it.
-            with tf.control_dependencies([operation] if self._replicas is not None else []):
+            with tf.control_dependencies([operation] if self._updates is not None else []):
                 said, asked = self._end.read_value(), self._wish.read_value()
-                steps = self._replicas._local_step.read_value() if self._replicas is not None else tf.constant(0)
+                steps = self._updates.number() if self._updates is not None else tf.constant(0)
         fetched = [operation, loss, said, asked, steps]
-        if self._replicas is not None and self.leads:
-            update = self._replicas.get_chief_queue_runner().enqueue_ops[0]
+        if self._updates is not None and self.leads:
             if self.is_synchronous:
-                fetched.append(update)
+                fetched.append(self._updates.operation())
             else:
-                self._update_by_itself(session, update)
+                self._updates.by_themselves(session)
         step = session.make_callable(fetched)
 
         def run() -> float:
-            try:
+            with self._told():
                 _, value, heard, asked_for, done, *_ = step()
-            except _GONE as error:
-                raise self._explained(error) from error
             self._steps = int(done)
             self._heard = heard.decode()
             if self.leads:
@@ -202,22 +206,22 @@ class ParameterServers(Strategy):
 
     def meet(self) -> None:
         """Returns when all workers are here, none of them within a step; no wish to end is left then."""
-        session = self._session
+        session, updates = self._session, self._updates if self.goes_on else None
         if not self.is_synchronous:
             self._progress.rest()
-        try:
-            if self.leads and self._replicas is not None and not self.is_synchronous:
+        with self._told():
+            if self.leads and updates is not None:
                 # Who waits for an update that this worker has no part in any more is let go, and told to come.
                 session.run(self._say, {self._text: f'0 {self._heard.partition(" ")[2] or "num_batches"}'})
-                session.run(self._release)
+                updates.release(session)
             self._mailbox.gather(session, '')
             if self.leads:
                 session.run([self._say, self._ask], {self._text: ''})
-                if self._replicas is not None:
-                    session.run(self._take_back)
+                if updates is not None:
+                    updates.restore(session)
             self._mailbox.broadcast(session, '')
-        except _GONE as error:
-            raise self._explained(error) from error
+            if updates is not None:
+                updates.join(session)
         self._ends_at, self._heard, self._asked = None, '', ''
 
     def agree(self, wish: str) -> str:
@@ -225,29 +229,27 @@ class ParameterServers(Strategy):
 
         The leader decides; another worker's wish, which can only be an interruption, goes to it with the next step.
         Where steps are done together, the end is the step after the one that the leader has just done: none of the
-        others can be done with that before it could hear of it.
+        others can be done with that before it could hear of it. Otherwise it is now, for each when it hears of it.
         """
-        if not self.leads:
-            if wish and not self._asked:
-                self._asked = wish
-                self._session.run(self._ask, {self._text: wish})
-        elif self._ends_at is None and (wish or self._asked):
-            self._ends_at = self._steps + (0 if self._replicas is None else 1)
-            self._heard = f'{self._ends_at} {wish or self._asked}'
-            self._session.run(self._say, {self._text: self._heard})
+        with self._told():
+            if not self.leads:
+                if wish and not self._asked:
+                    self._asked = wish
+                    self._session.run(self._ask, {self._text: wish})
+            elif self._ends_at is None and (wish or self._asked):
+                self._ends_at = self._steps + 1 if self.is_synchronous else 0
+                self._heard = f'{self._ends_at} {wish or self._asked}'
+                self._session.run(self._say, {self._text: self._heard})
         at, _, reason = self._heard.partition(' ')
         return reason if reason and self._steps >= int(at) else ''
 
     def gather(self, part: Json) -> list[Json]:
         """All workers' parts for the leader, who writes the record; for the others their own."""
-        try:
-            with self._watched_session(self._session.graph, self._config) as session:
-                texts = self._mailbox.gather(session, json.dumps(part))
-                # Nobody leaves before: whoever waits for a slow one's part would take those for lost.
-                self._mailbox.broadcast(session, '')
-                session.run(self._goodbye, {self._text: server.DONE})
-        except _GONE as error:
-            raise self._explained(error) from error
+        with self._watched_session(self._session.graph, self._config) as session, self._told():
+            texts = self._mailbox.gather(session, json.dumps(part))
+            # Nobody leaves before: whoever waits for a slow one's part would take those for lost.
+            self._mailbox.broadcast(session, '')
+            session.run(self._goodbye, {self._text: server.DONE})
         return [part] if texts is None else [json.loads(text) for text in texts]
 
     def exchange(self) -> Json | None:
@@ -274,29 +276,16 @@ class ParameterServers(Strategy):
             self._say, self._ask = self._end.assign(self._text).op, self._wish.assign(self._text).op
         words = tf.strings.join([f'{self.rank} ', self._text])
         self._goodbye = tf.group(*(server.goodbyes(task).enqueue(words) for task in range(len(self._cluster.servers))))
-        if self._replicas is not None:
-            # Meant for a hook that is not used here; TensorFlow would remark on that.
-            self._replicas.ready_for_local_init_op.mark_used()
-        if self._replicas is not None and self.leads:
-            tokens = self._replicas._sync_token_queue
-            self._first_tokens = self._replicas.get_init_tokens_op(max(0, self._aggregated - self.size))
-            self._release = self._replicas.get_init_tokens_op(self.size)
-            self._take_back = tokens.dequeue_many(tokens.size())
+        if self._updates is not None:
+            self._updates.make(leads=self.leads)
 
-    def _update_by_itself(self, session: tf.Session, operation: tf.Operation) -> None:
-        """Begins a thread that averages and applies gradients as they come, which the leader's steps do not tell."""
-        update = session.make_callable(operation)
-
-        def run() -> None:
-            try:
-                while True:
-                    update()
-            except Exception as error:
-                # Also where the session was closed, as all is done.
-                self._update_error = error
-                session.close()
-
-        threading.Thread(target=run, name='update', daemon=True).start()
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Within it, an error that comes of another process's end is told as that."""
+        try:
+            yield
+        except _GONE as error:
+            raise self._explained(error) from error
 
     def _explained(self, error: BaseException) -> BaseException:
         """Who is gone, where that is what an error comes of."""
@@ -305,7 +294,7 @@ class ParameterServers(Strategy):
             self._knows_loss = True
             return server.LostError(lost)
         # A failed update closed the session; the step only tells that it is closed.
-        return self._update_error or error
+        return (self._updates.error if self._updates is not None else None) or error
 
 
 def _leave() -> None:

@@ -2,7 +2,8 @@
 
 A process is asked by what its gRPC server does with any new connection: it answers the HTTP/2 preface with its own
 settings (RFC 9113, 3.4). A process that was killed refuses the connection, one that hangs or was stopped (SIGSTOP)
-accepts it, as the kernel does that, and is silent. Knows nothing of TensorFlow.
+accepts it, as the kernel does that, and is silent. All are asked at the same time, so that the silence of many lasts no
+longer than that of one. Knows nothing of TensorFlow.
 """
 
 from __future__ import annotations
@@ -14,30 +15,21 @@ import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
-from bench.errors import BenchError
+from bench.errors import BenchError, StoppedError
 
 # The preface and an empty frame of settings: 0 bytes of type 4 on stream 0.
 _HELLO = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _SETTINGS = 4
 # Seconds. A server whose threads are all busy may take a while.
 _PATIENCE, _SHORT, _BETWEEN = 5.0, 1.5, 1.0
+# For threads that have to begin, and to end.
+_GRACE = 0.5
 # A process is lost when it has been silent for so long, or when nobody has listened at its port for so long.
 _LOST_AFTER, _CLOSED_AFTER = 10.0, 2.0
 
 
-def answers(address: str, seconds: float) -> bool:
-    """Whether a gRPC server answers at host:port within so many seconds."""
-    with contextlib.suppress(ConnectionRefusedError):
-        return _answers(address, seconds)
-    return False
-
-
-def _answers(address: str, seconds: float) -> bool:
-    """The same.
-
-    Raises:
-      ConnectionRefusedError: the machine is there, and nobody listens at the port.
-    """
+def answers(address: str, seconds: float) -> bool | None:
+    """Whether a gRPC server answers at host:port within so many seconds; None where nobody listens at the port."""
     host, _, port = address.rpartition(':')
     end = time.monotonic() + seconds
     try:
@@ -52,30 +44,55 @@ def _answers(address: str, seconds: float) -> bool:
                 seen += more
             return seen[3] == _SETTINGS
     except ConnectionRefusedError:
-        raise
+        return None
     except (OSError, ValueError):
         return False
 
 
-def wait(peers: Mapping[str, str], seconds: float, waiting: Callable[[str], None]) -> None:
+def _ask(peers: Mapping[str, str], seconds: float) -> dict[str, bool | None]:
+    """What each answers within so many seconds."""
+    end = time.monotonic() + seconds
+    found: dict[str, bool | None] = dict.fromkeys(peers, False)
+
+    def ask(name: str, address: str) -> None:
+        found[name] = answers(address, seconds)
+
+    # Daemons, because a name may take longer to be looked up than anybody waits for it.
+    threads = [threading.Thread(target=ask, args=peer, daemon=True) for peer in peers.items()]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end + _GRACE - time.monotonic()))
+    return dict(found)
+
+
+def wait(
+    peers: Mapping[str, str],
+    seconds: float,
+    waiting: Callable[[str], None],
+    stop_requested: Callable[[], bool] = lambda: False,
+) -> None:
     """Returns as soon as all of them answer.
 
     Args:
       peers: names and addresses.
       seconds: how long at the most.
       waiting: is told, again and again, who is missing.
+      stop_requested: whether to give up.
 
     Raises:
       BenchError: some did not; it names them.
+      StoppedError: a stop was requested before.
     """
     end = time.monotonic() + seconds
     missing = dict(peers)
     while True:
-        for name, address in list(missing.items()):
-            if answers(address, min(_PATIENCE, max(0.05, end - time.monotonic()))):
-                del missing[name]
+        answered = _ask(missing, min(_PATIENCE, max(0.05, end - time.monotonic())))
+        missing = {name: address for name, address in missing.items() if not answered[name]}
         if not missing:
             return
+        if stop_requested():
+            raise StoppedError(f'interrupted while waiting for {_listed(missing)}.')
         if time.monotonic() >= end:
             raise BenchError(
                 f'Waited {seconds:.0f} seconds for {_listed(missing)}, and no answer came. Start what is missing, with '
@@ -89,7 +106,8 @@ def wait(peers: Mapping[str, str], seconds: float, waiting: Callable[[str], None
 
 def gone(peers: Mapping[str, str]) -> str | None:
     """A sentence that names those who do not answer now; None where all do."""
-    silent = {name: address for name, address in peers.items() if not answers(address, _SHORT)}
+    answered = _ask(peers, _SHORT)
+    silent = {name: address for name, address in peers.items() if not answered[name]}
     return _sentence(silent) if silent else None
 
 
@@ -135,19 +153,15 @@ class Watch:
 
     def _look(self) -> None:
         while not self._end.wait(_BETWEEN):
-            gone = {}
-            for name, address in list(self._peers.items()):
-                asked, patience = time.monotonic(), self._lost_after
-                try:
-                    is_there = _answers(address, _PATIENCE)
-                except ConnectionRefusedError:
-                    is_there, patience = False, min(_CLOSED_AFTER, patience)
+            gone, peers, asked = {}, dict(self._peers), time.monotonic()
+            for name, is_there in _ask(peers, _PATIENCE).items():
                 if is_there:
                     self._silent_since.pop(name, None)
                 elif name in self._peers:
                     since = self._silent_since.setdefault(name, asked)
+                    patience = self._lost_after if is_there is False else min(_CLOSED_AFTER, self._lost_after)
                     if time.monotonic() - since > patience:
-                        gone[name] = address
+                        gone[name] = peers[name]
             if gone and not self._end.is_set():
                 self.lost = _sentence(gone)
                 if self._on_loss:

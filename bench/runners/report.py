@@ -60,7 +60,9 @@ def conclude(
 
 def repeat(config: BenchmarkConfig) -> str:
     """The command line that repeats a (resolved) run."""
-    launcher = ['horovodrun', '-np', str(config.distribution.workers)] if distribution.launched(os.environ) else []
+    shared = config.distribution
+    is_launched = shared.kind == distribution.HOROVOD and distribution.launched(os.environ) is not None
+    launcher = ['horovodrun', '-np', str(shared.workers)] if is_launched else []
     return shlex.join([*launcher, 'run_benchmark.py', *flags.words(settings.written_out(config))])
 
 

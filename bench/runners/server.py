@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
-from bench.distribution import DistributionOptions
+from bench.distribution import JOB, DistributionOptions
 from bench.errors import BenchError, number
 from bench.machine import quiet
 from bench.runners import cluster as clusters
@@ -47,7 +48,7 @@ def serve(options: DistributionOptions, config: tf.ConfigProto, screen: Screen, 
     with tf.Graph().as_default():
         said = goodbyes(cluster.task)
         waiting, goodbye = said.size(), said.dequeue()
-        peers.wait(cluster.peers, options.wait_seconds, screen.progress)
+        peers.wait(cluster.peers, options.wait_seconds, waiting_lines(screen))
         with tf.Session(server.target, config=visible(config, cluster)) as session:
             with quiet.standard_error():
                 session.run(waiting)
@@ -66,6 +67,11 @@ def serve(options: DistributionOptions, config: tf.ConfigProto, screen: Screen, 
                     if left and stop.is_over():
                         raise BenchError(f'{cluster.name} was stopped while {number(len(left), "worker")} needed it.')
                     time.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+def waiting_lines(screen: Screen) -> Callable[[str], None]:
+    """How it is told for whom a process waits. The one that started all of a job knows who is there."""
+    return screen.progress if JOB in os.environ else screen.waiting
 
 
 def cluster_of(options: DistributionOptions) -> Cluster:

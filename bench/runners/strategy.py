@@ -119,7 +119,11 @@ def plain_call(session: tf.Session, operation: tf.Operation, loss: Tensor | None
 
 
 def of(
-    options: DistributionOptions, place: Place | None, screen: Screen | None = None, progress: Progress | None = None
+    options: DistributionOptions,
+    place: Place | None,
+    screen: Screen | None = None,
+    progress: Progress | None = None,
+    stop_requested: Callable[[], bool] = lambda: False,
 ) -> Strategy:
     """The strategy of a process that computes.
 
@@ -128,6 +132,7 @@ def of(
       place: of the process among several; None where it is the only one.
       screen: on which it tells for whom it waits.
       progress: told when it waits for others who still do steps.
+      stop_requested: asked while it waits for others to begin.
 
     Raises:
       BenchError: this process and the others cannot meet.
@@ -140,7 +145,7 @@ def of(
     if options.kind == PARAMETER_SERVER:
         from bench.runners.parameter_server import ParameterServers
 
-        return ParameterServers(options, place, screen or Screen(), progress)
+        return ParameterServers(options, place, screen or Screen(), progress, stop_requested)
     if options.kind == REPLICATED:
         from bench.runners.replicated import Replicated
 

@@ -122,7 +122,9 @@ def _shared(record: Json) -> list[tuple[str, str]]:
 
 def _throughput(record: Json) -> str:
     rate = record['throughput']
-    count = max(len(worker['step_seconds']) for worker in record['workers'])
+    counts = [len(worker['step_seconds']) for worker in record['workers']]
+    # The first one's are counted where workers do not do each step together.
+    count = counts[0] or max(counts)
     text = f'{rate["images_per_second"]:.2f} images/sec'
     if rate['low'] is not None:
         half = (rate['high'] - rate['low']) / 2 / rate['images_per_second']

@@ -11,13 +11,14 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from analysis import statistics
 from bench.options import TimingOptions
 from bench.screen import Screen
 
 _Result = TypeVar('_Result')
+_Arguments = ParamSpec('_Arguments')
 
 _RULE = '-' * 64
 _CHANGE_WORTH_TELLING = 0.01
@@ -35,9 +36,12 @@ class Group:
 
     Attributes:
       is_synchronous: whether all of them do each step together.
+      goes_on: where they do not, whether one that has done as many steps as were asked for goes on until the leader has
+        done them: a step of the others may wait for its part.
     """
 
     is_synchronous = True
+    goes_on = False
 
     @property
     def leads(self) -> bool:
@@ -114,11 +118,13 @@ def measure(
     group = group or Group()
     series = _Series()
     durations = series.durations
-    step, meet = _guarded(step, series), _guarded(group.meet, series)
+    step, meet, agree = _guarded(step, series), _guarded(group.meet, series), _guarded(group.agree, series)
     screen.line('Running warm up')
-    warm = _warm_up(step, options, screen, stop_requested, series.warmup, group)
+    warm = _warm_up(step, options, screen, stop_requested, series.warmup, group, agree)
     series.warmed_up = {'warm': True, 'not_warm': False}.get(warm)
-    if 'interrupted' in (warm, group.agree('interrupted' if stop_requested() else '')):
+    if 'interrupted' in (warm, agree('interrupted' if stop_requested() else '')):
+        if group.goes_on:
+            meet()  # or else one that waits for this one's part would not hear of it
         return series.measurement('interrupted')
     screen.line('Done warm up')
     screen.line('Step\tImg/sec\ttotal_loss' if has_loss else 'Step\tImg/sec')
@@ -134,7 +140,7 @@ def measure(
         if len(durations) == 1 or len(durations) % options.display_every == 0:
             screen.line(_step_line(durations, images_per_step, loss))
         screen.progress(f'step {len(durations)}, {images_per_step * len(durations) / (now - start):.2f} images/sec')
-        end = _end(durations, now - start, options, stop_requested, group)
+        end = _end(durations, now - start, options, stop_requested, group, agree)
     before_meeting = time.perf_counter()
     meet()
     if group.is_synchronous:
@@ -170,12 +176,12 @@ class _Series:
         )
 
 
-def _guarded(function: Callable[[], _Result], series: _Series) -> Callable[[], _Result]:
+def _guarded(function: Callable[_Arguments, _Result], series: _Series) -> Callable[_Arguments, _Result]:
     """The function, whose failure tells what was seen until then."""
 
-    def call() -> _Result:
+    def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
         try:
-            return function()
+            return function(*args, **kwargs)
         except Exception as error:
             raise StepFailedError(series.measurement('failed')) from error
 
@@ -189,10 +195,12 @@ def _warm_up(
     stop_requested: Callable[[], bool],
     durations: list[float],
     group: Group,
+    agree: Callable[[str], str],
 ) -> str:
     """Appends the durations of the warm-up's steps and tells why they ended: '' for as many as were asked for."""
     while True:
-        if options.num_warmup_batches is not None and len(durations) >= options.num_warmup_batches:
+        enough = options.num_warmup_batches is not None and len(durations) >= options.num_warmup_batches
+        if enough and (group.leads or not group.goes_on or not durations):
             return ''
         wish = 'interrupted' if stop_requested() else ''
         if not wish and group.leads and options.num_warmup_batches is None:
@@ -200,7 +208,7 @@ def _warm_up(
                 wish = 'warm'
             elif sum(durations) > options.max_seconds:
                 wish = 'not_warm'
-        end = group.agree(wish)
+        end = agree(wish)
         if end:
             return end
         screen.progress(f'warm-up, step {len(durations) + 1}')
@@ -244,19 +252,27 @@ def _end(
     options: TimingOptions,
     stop_requested: Callable[[], bool],
     group: Group,
+    agree: Callable[[str], str],
 ) -> str:
-    """Why the measurement ends now, or '' where it goes on."""
-    if options.num_batches is not None and len(durations) >= options.num_batches:
+    """Why the measurement ends now, or '' where it goes on.
+
+    Of processes that do not do each step together the leader's steps alone are counted, so that all end at about the
+    same time: one that was faster would leave the machine to the others, and these would look faster than they are.
+    """
+    enough = options.num_batches is not None and len(durations) >= options.num_batches
+    if enough and group.is_synchronous:
         return 'num_batches'  # which all know by themselves
     wish = ''
     if stop_requested():
         wish = 'interrupted'
+    elif group.leads and enough:
+        wish = 'num_batches'
     elif group.leads and options.num_batches is None:
         if elapsed >= _LEAST_SECONDS and statistics.precise_enough(durations):
             wish = 'precise'
         elif elapsed >= options.max_seconds:
             wish = 'max_seconds'
-    return group.agree(wish)
+    return agree(wish)
 
 
 def _step_line(durations: Sequence[float], images_per_step: int, loss: float | None) -> str:

@@ -62,7 +62,20 @@ def restore(checkpoint: Checkpoint, options: CheckpointOptions, *, averages: boo
     if retyped:
         raise UsageError([_retyped(checkpoint, {name: found[name] for name in retyped}, types)])
     tf.train.init_from_checkpoint(checkpoint.prefix, found)
+    _read_here([variable.initial_value.op for variable in found.values()])
     return {variable.op.name for variable in found.values()}
+
+
+def _read_here(operations: Sequence[tf.Operation]) -> None:
+    """Lets the process that builds the graph read a checkpoint: TensorFlow does that where the variables are.
+
+    Those may be on servers, which are other machines and have no such file.
+    """
+    with tf.device('/cpu:0'):
+        here = tf.no_op(name='reading').device
+    for operation in operations:
+        for each in (operation, *(tensor.op for tensor in operation.inputs)):
+            each._set_device(here)
 
 
 @contextlib.contextmanager

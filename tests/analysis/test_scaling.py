@@ -37,7 +37,9 @@ def test_the_exchange_takes_what_the_formula_says(exchange: Exchange, workers: i
 
 
 def times(exchange: Exchange, compute: float, factor: float, workers: int) -> float:
-    return compute + factor * scaling.exchange_seconds(exchange, NETWORK, workers)
+    """Of a step that hides no more of its exchange than there is computing to hide it behind."""
+    cost = scaling.exchange_seconds(exchange, NETWORK, workers)
+    return max(compute + factor * cost, cost)
 
 
 @pytest.mark.parametrize('exchange', [RING, SERVERS])
@@ -50,6 +52,37 @@ def test_exact_points_give_back_what_they_were_made_of(exchange: Exchange, compu
     assert scaling.step_seconds(fit, 64).estimate == pytest.approx(times(exchange, compute, factor, 64))
     assert scaling.throughput(fit, 64, 16).estimate == pytest.approx(64 * 16 / times(exchange, compute, factor, 64))
     assert scaling.efficiency(fit, 64).estimate == pytest.approx(compute / times(exchange, compute, factor, 64))
+
+
+@pytest.mark.parametrize('exchange', [RING, SERVERS])
+def test_a_step_of_many_workers_is_promised_to_be_shorter_than_the_network_allows(exchange: Exchange) -> None:
+    # All of the exchange is hidden while it is short, which 0.02 s of computing cannot do for longer than that.
+    fit = Fit(exchange, NETWORK, 0.02, 0.0, True, np.array([[0.02, 0.0], [0.03, 0.1], [0.01, 2.0]]))
+    for workers in (8, 64, 512):
+        least = scaling.exchange_seconds(exchange, NETWORK, workers)
+        assert least > 0.02
+        seconds = scaling.step_seconds(fit, workers, confidence=1.0)
+        assert seconds.estimate == pytest.approx(least)
+        assert seconds.low == pytest.approx(least)
+        assert seconds.high == pytest.approx(0.01 + 2 * least)
+        assert scaling.throughput(fit, workers, 16).estimate == pytest.approx(16 * workers / least)
+        assert scaling.efficiency(fit, workers).estimate == pytest.approx(0.02 / least)
+
+
+def test_what_the_runs_of_others_say_of_one_is_less_than_the_network_allows() -> None:
+    # Two and four workers seem to hide all of their exchange, which 64 cannot.
+    points = [Point(n, 1.0, 1e-3) for n in (2, 4)]
+    foretold = scaling.foretold([*points, Point(64, 9.0, 1e-3)], SERVERS, NETWORK)[-1]
+    assert foretold == pytest.approx(scaling.exchange_seconds(SERVERS, NETWORK, 64))
+    assert foretold is not None and foretold > 1
+
+
+def test_it_is_not_said_that_the_servers_stay_as_many_and_have_equal_parts() -> None:
+    of_rings = set(scaling.assumptions(RING))
+    (two,) = set(scaling.assumptions(SERVERS)) - of_rings
+    assert 'parameter servers are 2,' in two and 'each holds as many bytes of the variables' in two
+    (one,) = set(scaling.assumptions(dataclasses.replace(SERVERS, servers=1))) - of_rings
+    assert 'parameter servers are 1,' in one and 'each' not in one
 
 
 def test_one_process_alone_tells_what_computing_takes_beside_servers() -> None:
@@ -89,28 +122,32 @@ def simulated(random: np.random.Generator, exchange: Exchange, error: float, tol
 
 @pytest.mark.parametrize('exchange', [RING, SERVERS])
 @pytest.mark.parametrize(
-    ('error', 'told', 'least'),
+    ('error', 'told', 'least', 'widest'),
     [
-        (0.02, 0.02, 0.90),
+        (0.02, 0.02, 0.90, 0.3),
         # Runs that differ by more than each of them could know: the distance from the model raises the errors.
-        (0.05, 0.01, 0.75),
+        (0.05, 0.01, 0.75, 0.7),
     ],
 )
 def test_intervals_hold_the_truth_about_as_often_as_they_say(
-    exchange: Exchange, error: float, told: float, least: float, monkeypatch: pytest.MonkeyPatch
+    exchange: Exchange, error: float, told: float, least: float, widest: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scaling, '_DRAWS', 300)
     random = np.random.default_rng(7)
-    trials, held, width = 150, 0, 0.0
-    truth = times(exchange, 1.0, 0.7, 64)
+    trials, held = 150, 0
+    widths: list[float] = []
+    # Where the network alone does not yet tell how long a step takes.
+    workers = 64 if exchange is RING else 16
+    truth = times(exchange, 1.0, 0.7, workers)
+    assert truth > scaling.exchange_seconds(exchange, NETWORK, workers)
     for _ in range(trials):
-        found = scaling.step_seconds(simulated(random, exchange, error, told), 64)
+        found = scaling.step_seconds(simulated(random, exchange, error, told), workers)
         assert found.low is not None and found.high is not None
         held += found.low <= truth <= found.high
-        width = found.high - found.low
+        widths.append(found.high - found.low)
     assert least <= held / trials
     # An interval that holds everything says nothing.
-    assert held < trials or width < truth
+    assert np.mean(widths) < widest * truth
 
 
 def test_a_better_network_is_worth_what_the_formula_says() -> None:

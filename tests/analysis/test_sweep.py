@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import subprocess
@@ -31,7 +32,7 @@ def record(speed: float, *, fraction: float | None = 0.5, workers: int = 1, **ch
         },
         'throughput': {'images_per_second': speed, 'low': 0.9 * speed, 'high': 1.1 * speed, 'confidence': 0.95},
         'work': None if fraction is None else {'fraction': fraction, 'gflops': speed},
-        'workers': [{'cpus': changes.get('cpus')} for _ in range(workers)],
+        'workers': [{'host': 'one', 'cpus': cpus} for cpus in changes.pop('cpus', itertools.repeat(None, workers))],
         'machine': {'cpu': {'name': changes.pop('cpu', 'Some CPU'), 'usable_cpus': 2}, 'kernel': '6.1'},
         'build': {'tensorflow': changes.pop('tensorflow', '2.18.1'), 'git_version': 'v2'},
         'machine_fingerprint': changes.pop('machine', 'm'),
@@ -145,10 +146,26 @@ def test_scaling_is_told_of_other_workers_or_cores() -> None:
     other = cell({'num_workers': '2', 'b': '16'}, [record(50.0, workers=2, threads=1)])
     rows = table([two, one, four, other], 'num_workers', 'b')['cells']
     assert [row['per_core'] for row in rows] == pytest.approx([0.95, 1, 0.75, 1])
-    # Two workers that share the cores of one: the job is as fast as before, and so is each core.
     alone = cell({'num_workers': '1'}, [record(10.0, workers=1, threads=2)])
-    pinned = cell({'num_workers': '2'}, [record(10.0, workers=2, threads=9, cpus=[0])])
-    assert [row['per_core'] for row in table([alone, pinned], 'num_workers')['cells']] == pytest.approx([1, 1])
+
+    def per_core(found: dict[str, Any]) -> float:
+        pinned = cell({'num_workers': '2'}, [found])
+        first, second = (row['per_core'] for row in table([alone, pinned], 'num_workers')['cells'])
+        assert first == pytest.approx(1)
+        return float(second)
+
+    # Two workers that share the cores of one: the job is as fast as before, and so is each core.
+    assert per_core(record(10.0, threads=1, cpus=[[0], [1]])) == pytest.approx(1)
+    # Four on two cores are not on four.
+    assert per_core(record(10.0, threads=1, cpus=[[0], [1], [0], [1]])) == pytest.approx(1)
+    # Threads that outnumber the cores bring no more of them, and idle cores do not count.
+    assert per_core(record(10.0, threads=9, cpus=[[0], [1]])) == pytest.approx(1)
+    assert per_core(record(10.0, threads=1, cpus=[[0, 1], [2, 3]])) == pytest.approx(1)
+    # The same number on another machine is another core.
+    apart = record(10.0, threads=1, cpus=[[0], [0]])
+    assert per_core(apart) == pytest.approx(2)
+    apart['workers'][1]['host'] = 'another'
+    assert per_core(apart) == pytest.approx(1)
 
 
 def test_warnings_are_lost_or_told_for_every_run() -> None:

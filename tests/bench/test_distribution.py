@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,8 +11,11 @@ from pathlib import Path
 import pytest
 
 from bench import distribution
+from bench.config import BenchmarkConfig
 from bench.distribution import DistributionOptions
-from bench.options import DataOptions, StepOptions
+from bench.machine import capabilities
+from bench.options import DataOptions, NetworkOptions, ProfileOptions, StepOptions
+from bench.runners import local
 
 ROOT = Path(__file__).parents[2]
 HOROVODRUN = {'HOROVOD_RANK': '1', 'HOROVOD_SIZE': '2', 'HOROVOD_LOCAL_RANK': '1', 'HOROVOD_LOCAL_SIZE': '2'}
@@ -20,6 +24,12 @@ MPIRUN = {
     'OMPI_COMM_WORLD_SIZE': '4',
     'OMPI_COMM_WORLD_LOCAL_RANK': '1',
     'OMPI_COMM_WORLD_LOCAL_SIZE': '2',
+}
+MPIRUN_ALONE = {'OMPI_COMM_WORLD_RANK': '0', 'OMPI_COMM_WORLD_SIZE': '1'}
+TF_CONFIG = {
+    'TF_CONFIG': json.dumps(
+        {'cluster': {'ps': ['a:1'], 'worker': ['b:1', 'c:1']}, 'task': {'type': 'worker', 'index': 1}}
+    )
 }
 
 
@@ -51,6 +61,16 @@ def problems(
         ),
         (DistributionOptions(num_workers=3), HOROVODRUN, '--num_workers=3: horovodrun or mpirun started 2 processes'),
         (DistributionOptions(variable_update='independent'), MPIRUN, 'mpirun started 4 processes, which share'),
+        (DistributionOptions(variable_update='independent'), MPIRUN_ALONE, 'mpirun started 1 process, and the program'),
+        (DistributionOptions(variable_update='parameter_server'), MPIRUN_ALONE, 'started 1 process, and the program'),
+        (DistributionOptions(variable_update='parameter_server'), MPIRUN, 'mpirun started 4 processes, which share'),
+        # Without --variable_update the processes of a launcher are Horovod's.
+        (DistributionOptions(num_ps=1), HOROVODRUN, '--num_ps has no effect with --variable_update=horovod'),
+        (
+            DistributionOptions(scaling_baseline=True),
+            HOROVODRUN,
+            '--scaling_baseline is for processes that this program',
+        ),
         (
             DistributionOptions(num_workers=2, cycle_time_ms=5),
             {'HOROVOD_CYCLE_TIME': '1'},
@@ -78,6 +98,64 @@ def test_workers_that_learn_nothing_are_pointed_to_independent_ones() -> None:
     assert '--variable_update=independent' in problem
     independent = DistributionOptions(num_workers=2, variable_update='independent')
     assert problems(independent, step=StepOptions(forward_only=True)) == []
+
+
+@pytest.mark.parametrize('environ', [HOROVODRUN, MPIRUN])
+def test_processes_of_a_launcher_are_judged_as_one_by_itself(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = problems(DistributionOptions(), environ, step=StepOptions(forward_only=True))
+    assert len(told) == 1 and 'without horovodrun or mpirun, --num_workers=' in told[0]
+    assert problems(DistributionOptions(compression='fp16', cycle_time_ms=5), environ) == []
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    traced = BenchmarkConfig(network=NetworkOptions(model='lenet'), profile=ProfileOptions(profile=True))
+    (problem,) = traced.problems(capabilities.detect)
+    assert '--profile traces one process' in problem
+
+
+def test_a_place_among_servers_is_that_of_the_hosts_also_where_mpirun_started_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in MPIRUN.items():
+        monkeypatch.setenv(name, value)
+    options = DistributionOptions(job_name='worker', task_index=1, ps_hosts='a:1', worker_hosts='b:1,c:1')
+    assert problems(options, MPIRUN) == []
+    place = local._place(options)
+    assert place is not None and (place.rank, place.size) == (1, 2)
+    assert not distribution.starts_processes(options, MPIRUN)
+
+
+def test_tf_config_of_several_processes_asks_for_parameter_servers_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = DistributionOptions()
+    assert found.meant(TF_CONFIG).kind == found.resolved(TF_CONFIG).kind == 'parameter_server'
+    assert problems(found, TF_CONFIG) == []
+    assert not distribution.starts_processes(found, TF_CONFIG)
+    monkeypatch.setenv('TF_CONFIG', TF_CONFIG['TF_CONFIG'])
+    place = local._place(found)
+    assert place is not None and (place.rank, place.size) == (1, 2)
+    (told,) = problems(found, TF_CONFIG, step=StepOptions(forward_only=True))
+    assert 'learns nothing that workers could share' in told
+    # What is asked for counts, and so does who started the process.
+    assert DistributionOptions(variable_update='independent', num_workers=2).meant(TF_CONFIG).kind == 'independent'
+    assert found.meant({**TF_CONFIG, distribution.JOB: '/some/folder'}).kind == 'local'
+    assert found.meant({**TF_CONFIG, **HOROVODRUN}).kind == 'horovod'
+    alone = json.dumps({'cluster': {'chief': ['a:1']}, 'task': {'type': 'chief', 'index': 0}})
+    for text in (alone, '{', '', '[]', '{"cluster": []}'):
+        assert found.meant({'TF_CONFIG': text}).kind == 'local'
+    workers_alone = json.dumps({'cluster': {'worker': ['a:1', 'b:1']}, 'task': {'type': 'worker', 'index': 0}})
+    (told,) = problems(found, {'TF_CONFIG': workers_alone})
+    assert 'needs "ps" and "worker"' in told
+
+
+def test_places_given_beside_tf_config_are_taken_without_a_word() -> None:
+    options = DistributionOptions(
+        variable_update='parameter_server', task_index=1, ps_hosts='a:1', worker_hosts='b:1,c:1'
+    )
+    told = problems(options, TF_CONFIG)
+    assert len(told) == 3
+    for name, text in zip(('task_index', 'ps_hosts', 'worker_hosts'), told, strict=True):
+        assert text.startswith(f'--{name} has no effect without --job_name') and 'TF_CONFIG in the environment' in text
 
 
 def test_a_given_flag_that_agrees_with_the_environment_is_no_problem() -> None:

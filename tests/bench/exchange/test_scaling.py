@@ -66,14 +66,59 @@ def test_a_run_that_the_model_does_not_hold_for_is_seen_beside_what_the_others_s
     assert '+100.0 %' in done.stderr
 
 
+def sharing(found: dict[str, Any], processors: int) -> dict[str, Any]:
+    """The record of a run whose workers, of two threads each, were on so many processors."""
+    for rank, worker in enumerate(found['workers']):
+        worker |= {'host': 'one', 'cpus': sorted({2 * rank % processors, (2 * rank + 1) % processors})}
+    return found
+
+
+def test_runs_whose_workers_shared_processors_tell_how_others_scale(tmp_path: Path) -> None:
+    own, shared = sharing(record(2), 4), sharing(record(8, took=99.0), 4)
+    done = run(tmp_path, [record(1), own, record(4), shared], '--json')
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [row['workers'] for row in found['measured']] == [1, 2, 4]
+    assert found['exchange_factor'] == pytest.approx(0.5)
+    told = 'runs in which 8 workers of 2 threads shared 4 processors'
+    assert found['left_out'][0].startswith(told)
+    assert f'left out    {told}' in done.stderr
+
+
+def test_other_files_in_a_folder_of_records_end_the_projection(tmp_path: Path) -> None:
+    runs = tmp_path / 'runs'
+    runs.mkdir()
+    others = {
+        'settings_vgg_16_training.json': {'schema_version': 1, 'flags': {}, 'for': {'workers': 1}},
+        '0.profile.json': {'schema_version': 1, 'operations': []},
+        'network.json': {'latency_seconds': LATENCY},
+        'list.json': [],
+    }
+    for name, content in others.items():
+        (runs / name).write_text(json.dumps(content))
+    (runs / 'cut.json').write_text('{"schema_version": 1, "conf')
+    done = run(tmp_path, [record(n) for n in (1, 2, 4)], '--json')
+    assert done.returncode == 0, done.stderr
+    assert [row['workers'] for row in json.loads(done.stdout)['measured']] == [1, 2, 4]
+    # One that was named was meant.
+    for name in (*others, 'cut.json'):
+        done = projected(tmp_path, f'{runs / "0.json"},{runs / name}')
+        assert (done.returncode, done.stderr.count('error: ')) == (1, 1)
+        assert f'{runs / name} is no record of a run' in done.stderr
+
+
 def run(folder: Path, records: list[dict[str, Any]], *words: str) -> subprocess.CompletedProcess[str]:
     runs = folder / 'runs'
-    runs.mkdir()
+    runs.mkdir(exist_ok=True)
     for number, each in enumerate(records):
         (runs / f'{number}.json').write_text(json.dumps(each))
+    return projected(folder, str(runs), *words)
+
+
+def projected(folder: Path, records: str, *words: str) -> subprocess.CompletedProcess[str]:
     measured = {'latency_seconds': LATENCY, 'bandwidth_out': BANDWIDTH, 'bandwidth_in': 2 * BANDWIDTH}
     (folder / 'network.json').write_text(json.dumps(measured))
-    command = [sys.executable, str(ROOT / 'run_benchmark.py'), 'scaling', str(runs), *words]
+    command = [sys.executable, str(ROOT / 'run_benchmark.py'), 'scaling', records, *words]
     return subprocess.run(
         [*command, f'--network={folder / "network.json"}'], capture_output=True, text=True, check=False, timeout=60
     )

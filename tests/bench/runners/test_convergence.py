@@ -37,7 +37,10 @@ def test_asynchronous_servers_reach_the_loss_of_one_worker_on_mnist(tmp_path: Pa
     alone = learned(tmp_path / 'alone', UPDATES)
     servers_words = ('--variable_update=parameter_server', '--nosync_replicas', f'--num_ps={servers}')
     both = learned(tmp_path / 'both', UPDATES // 2, *servers_words, '--num_workers=2')
-    assert [len(worker['losses']) for worker in both['workers']] == [UPDATES // 2] * 2
+    first, second = (len(worker['losses']) for worker in both['workers'])
+    # The second ends when the first has done its steps.
+    assert first == UPDATES // 2
+    assert second == pytest.approx(first, rel=0.3)
     assert not both['distribution']['synchronous']
     # The first guesses are bad: about 18. Of 1200 updates the tenths of a run's losses were 7.08, 2.36, 1.40, 1.03,
     # 0.82 ... 0.37 of one worker, and 7.07, 2.42, 1.43, 1.06, 0.81 ... 0.38 of two.

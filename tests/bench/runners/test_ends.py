@@ -79,3 +79,31 @@ def test_the_worker_alone_has_other_threads_than_all_workers_together(
     single = job._single(config, config.resolved(network, None, usable), config.resolved(network, None, share))
     assert single.threads.num_intra_threads == threads
     assert single.distribution.workers == 1
+
+
+@pytest.mark.parametrize('typed', [(), ('--batch_size=7',)])
+def test_a_default_batch_is_typed_for_workers_which_may_then_not_reduce_it(typed: tuple[str, ...]) -> None:
+    words = ('--model=lenet', '--variable_update=independent', '--num_workers=2', *typed)
+    config, problems = flags.parse(BenchmarkConfig, words, 'program')
+    assert problems == []
+    resolved = config.resolved(registry.get('lenet'), None, 1)
+    with job._members(resolved, job._places(2), batch_is_given=bool(typed)) as members:
+        assert len(members) == 2
+        for each in members:
+            assert tuple(word for word in each.words if word.startswith('--batch_size')) == typed
+
+
+def test_a_job_is_compared_with_one_worker_of_another_batch() -> None:
+    rate = {'images_per_second': 10.0, 'low': 9.0, 'high': 11.0, 'confidence': 0.95}
+
+    def seen(batch: int) -> dict[str, Any]:
+        config = {'network': {'batch_size': batch}}
+        return {'config': config, 'throughput': rate, 'distribution': {'scaling': None}, 'warnings': []}
+
+    same, other = seen(8), seen(8)
+    job._compare(same, seen(8))
+    assert same['distribution']['scaling']['efficiency'] == pytest.approx(1)
+    assert same['warnings'] == []
+    job._compare(other, seen(16))
+    assert other['distribution']['scaling'] is None
+    assert '--batch_size=8' in other['warnings'][0]['text']

@@ -11,6 +11,7 @@ from bench.config import BenchmarkConfig
 from bench.models import registry
 from bench.runners import footprint
 from bench.runners import step as steps
+from bench.runners.replicated import Replicated
 
 MIB = 2**20
 
@@ -54,6 +55,16 @@ def test_a_limit_halves_the_default_batch_until_it_fits_and_says_so() -> None:
     assert f': {default // 4} is taken' in warning['text']
 
 
+def test_a_limit_is_that_of_all_replicas_and_their_variables() -> None:
+    config, network = resolved('--model=lenet', '--variable_update=replicated', '--num_workers=2')
+    default = config.network.batch_size or 0
+    graph = steps.benchmark_step(config, network, None, None, strategy=Replicated(2)).graph
+    found = footprint.measure(graph, 2 * default)
+    fitted, (warning,) = footprint.fitted(config, network, found.of(2 * (default // 4)))
+    assert fitted.network.batch_size == default // 4
+    assert warning['code'] == 'batch_reduced'
+
+
 def test_a_limit_that_nothing_fits_leaves_a_batch_of_one_and_warns_with_what_is_needed() -> None:
     config, network = resolved('--model=lenet')
     fitted, (reduced, short) = footprint.fitted(config, network, 100 * MIB)
@@ -63,14 +74,6 @@ def test_a_limit_that_nothing_fits_leaves_a_batch_of_one_and_warns_with_what_is_
     assert 'needs about 0.7 GiB with a batch of 1' in short['text']
     assert 'allows 0.1: the kernel may kill this run' in short['text']
     assert '--image_size' in short['text']
-
-
-def test_every_replica_counts() -> None:
-    config, network = resolved('--model=lenet', '--variable_update=replicated', '--num_workers=2')
-    default = config.network.batch_size or 0
-    found = footprint.measure(steps.benchmark_step(config, network, None, None).graph, config.images_per_step)
-    fitted, _ = footprint.fitted(config, network, found.of(default))
-    assert fitted.network.batch_size == default // 2
 
 
 @pytest.mark.parametrize(('words', 'limit'), [((), None), ((), 2**40), (('--forward_only',), 100 * MIB)])

@@ -71,6 +71,54 @@ def together(options: TimingOptions, stops: Sequence[Callable[[int], bool]]) -> 
     return [found[rank] for rank in range(len(stops))], workers
 
 
+class Unlike(timing.Group):
+    """One of several that do steps at their own pace, and hear what the leader says."""
+
+    is_synchronous = False
+
+    def __init__(self, rank: int, seconds: float, said: list[str], barrier: threading.Barrier, goes_on: bool) -> None:
+        self._rank, self._seconds, self._said, self._barrier = rank, seconds, said, barrier
+        self.goes_on = goes_on
+
+    @property
+    def leads(self) -> bool:
+        return self._rank == 0
+
+    def step(self) -> float:
+        time.sleep(self._seconds)
+        return 1.0
+
+    def meet(self) -> None:
+        if self.leads and self.goes_on:
+            self._said[:] = ['num_batches']
+        self._barrier.wait()
+
+    def agree(self, wish: str) -> str:
+        if self.leads and wish:
+            self._said[:] = [wish]
+        return self._said[0] if self._said else ''
+
+
+def at_their_own_pace(paces: Sequence[float], *, goes_on: bool) -> list[Measurement]:
+    said: list[str] = []
+    # What was said is forgotten when all have come to a meeting.
+    barrier = threading.Barrier(len(paces), action=said.clear, timeout=30)
+    options = TimingOptions(num_batches=10, num_warmup_batches=3)
+    found: dict[int, Measurement] = {}
+
+    def work(rank: int) -> None:
+        worker = Unlike(rank, paces[rank], said, barrier, goes_on)
+        found[rank] = timing.measure(worker.step, options, 4, Screen(silent=True), never_now, group=worker)
+
+    threads = [threading.Thread(target=work, args=(rank,), daemon=True) for rank in range(len(paces))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    return [found[rank] for rank in range(len(paces))]
+
+
 def never(_steps: int) -> bool:
     return False
 
@@ -108,6 +156,40 @@ def test_a_wish_at_the_last_step_keeps_nobody_waiting() -> None:
     options = TimingOptions(num_batches=5, num_warmup_batches=1)
     measured, _ = together(options, [never, lambda steps: steps >= 6])
     assert [each.end for each in measured] == ['num_batches'] * 2
+
+
+@pytest.mark.parametrize('goes_on', [False, True])
+def test_workers_at_their_own_pace_do_as_many_steps_and_not_as_long_as_the_leader(goes_on: bool) -> None:
+    leader, fast, slow = at_their_own_pace([0.05, 0.01, 0.2], goes_on=goes_on)
+    assert len(leader.step_seconds) == 10
+    assert len(fast.step_seconds) > 20
+    assert len(slow.step_seconds) < 6
+    assert [each.end for each in (leader, fast, slow)] == ['num_batches'] * 3
+    # As long, and the rest of a step.
+    for each in (fast, slow):
+        assert -0.2 < sum(each.step_seconds) - sum(leader.step_seconds) < 0.5
+    # Where the leader's warm-up may wait for a part of theirs, they do not end before it.
+    warmup = [len(each.warmup_seconds) for each in (leader, fast, slow)]
+    assert warmup[0] == 3
+    assert warmup[1] > 5 if goes_on else warmup == [3, 3, 3]
+
+
+def test_an_end_that_cannot_be_agreed_on_loses_what_was_measured() -> None:
+    class Lost(timing.Group):
+        asked = 0
+
+        def agree(self, wish: str) -> str:
+            self.asked += 1
+            if self.asked == 6:
+                raise ConnectionError('worker 1 is gone')
+            return wish
+
+    # Asked before each of two steps of the warm-up, at their end, and after each measured step.
+    options = TimingOptions(num_batches=9, num_warmup_batches=2)
+    with pytest.raises(timing.StepFailedError) as failed:
+        timing.measure(lambda: 0.0, options, 1, Screen(silent=True), never_now, group=Lost())
+    assert isinstance(failed.value.__cause__, ConnectionError)
+    assert len(failed.value.measurement.step_seconds) == 3
 
 
 def test_the_last_step_ends_when_it_has_ended_everywhere() -> None:

@@ -233,7 +233,8 @@ def test_independent_workers_share_nothing_and_their_speeds_add(tmp_path: Path) 
     assert any(line.startswith('[1] total images/sec') for line in done.stdout.splitlines())
     record = the_record(tmp_path)
     own = [worker['throughput']['images_per_second'] for worker in record['workers']]
-    assert record['throughput']['images_per_second'] == pytest.approx(sum(own))
+    # From the common start until the first stops.
+    assert record['throughput']['images_per_second'] == pytest.approx(sum(own), rel=0.1)
     assert record['distribution']['exchange'] is None
     assert not record['distribution']['synchronous']
 
@@ -243,7 +244,10 @@ def test_independent_workers_infer(tmp_path: Path) -> None:
     words = ('--variable_update=independent', '--forward_only', '--num_batches=5')
     done = run(*LENET, *words, f'--result_dir={tmp_path}')
     assert done.returncode == 0, done.stderr
-    assert [len(worker['step_seconds']) for worker in the_record(tmp_path)['workers']] == [5, 5]
+    first, second = the_record(tmp_path)['workers']
+    # The other one ends with the step that it does then.
+    assert len(first['step_seconds']) == 5
+    assert len(second['step_seconds']) >= 1
 
 
 @pytest.mark.slow

@@ -57,11 +57,22 @@ def test_synchronous_workers_have_the_first_ones_steps_and_all_ones_images() -> 
 
 
 def test_speeds_of_independent_workers_add_and_so_do_the_squares_of_their_half_widths() -> None:
-    whole = merge.merged([part(0, STEPS), part(1, [1.0, 1.1, 0.9, 1.0, 1.0])], workers=2, synchronous=False)
+    quick = [1.0, 1.1, 0.9, 1.0, 1.0, 1.1, 0.9, 1.0, 1.0, 1.0]
+    whole = merge.merged([part(0, STEPS), part(1, quick)], workers=2, synchronous=False)
     own = [worker['throughput'] for worker in whole['workers']]
     assert whole['throughput']['images_per_second'] == pytest.approx(4 / 2.0 + 4 / 1.0)
     halves = [(rate['high'] - rate['low']) / 2 for rate in own]
     assert (whole['throughput']['high'] - whole['throughput']['low']) / 2 == pytest.approx(math.hypot(*halves))
+
+
+def test_what_a_worker_does_alone_when_another_has_stopped_counts_as_the_speed_of_both() -> None:
+    # Both do a step in 2 seconds, for 10 seconds; then one goes on without the other, twice as fast.
+    parts = [part(0, [2.0] * 5), part(1, [2.0] * 5 + [1.0] * 10)]
+    assert merge.merged(parts, workers=2, synchronous=False)['throughput']['images_per_second'] == pytest.approx(4.0)
+    # A step in progress counts by its part: 2 whole ones and 1.9 of 2.0 seconds in the 6 of the other.
+    parts = [part(0, [2.1, 2.0, 2.0, 2.0]), part(1, [1.0] * 6)]
+    images = merge.merged(parts, workers=2, synchronous=False)['throughput']['images_per_second']
+    assert images == pytest.approx(4 * (2.95 + 6) / 6)
 
 
 def test_a_worker_that_left_nothing_did_its_part_of_each_step() -> None:

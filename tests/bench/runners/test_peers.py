@@ -15,8 +15,9 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from bench.errors import BenchError
+from bench.errors import BenchError, StoppedError
 from bench.runners import peers
+from bench.screen import Screen
 
 
 @contextlib.contextmanager
@@ -142,6 +143,35 @@ def test_a_watch_has_less_patience_with_a_port_that_is_closed_than_with_one_that
         lost.clear()
         with peers.Watch({'worker 1': silent}, lost.set):
             assert not lost.wait(4)
+
+
+def test_many_silent_ones_are_noticed_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, '_PATIENCE', 1.0)
+    lost = threading.Event()
+    with contextlib.ExitStack() as stack:
+        silent = {f'worker {number}': stack.enter_context(silent_server()) for number in range(5)}
+        begun = time.monotonic()
+        with peers.Watch(silent, lost.set, lost_after=0.5) as watch:
+            assert lost.wait(30)
+            assert time.monotonic() - begun < 4
+    assert watch.lost is not None
+    for name, address in silent.items():
+        assert f'{name} ({address})' in watch.lost
+
+
+def test_waiting_goes_on_though_an_end_is_wished() -> None:
+    told: list[str] = []
+    with pytest.raises(StoppedError, match=r'^interrupted while waiting for ps 0 \(127'):
+        peers.wait({'ps 0': nobody()}, 60.0, told.append, lambda: len(told) == 2)
+
+
+def test_who_is_waited_for_is_told_again_and_again_where_there_is_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for screen in (Screen(), Screen(silent=True)):
+        for text in ('waiting for a, b', 'waiting for a, b', 'waiting for b', 'waiting for b'):
+            screen.waiting(text)
+        assert capsys.readouterr().out == 'waiting for a, b\nwaiting for b\n'
 
 
 def test_a_watch_forgets_who_may_go() -> None:

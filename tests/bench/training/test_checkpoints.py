@@ -10,6 +10,9 @@ import tensorflow.compat.v1 as tf
 from saved import assert_equal, network, pack, restored, save
 
 from bench.errors import DataError, UsageError
+from bench.models.slim import slim
+from bench.options import CheckpointOptions
+from bench.training import checkpoint_files, checkpoints
 
 
 def test_moving_averages_are_restored_when_they_are_asked_for(tmp_path: Path) -> None:
@@ -80,6 +83,24 @@ def test_a_checkpoint_of_another_network_is_told_with_where_its_variables_are(tm
     save(tmp_path / 'wide', model='mobilenet_v1_025')
     with pytest.raises(UsageError, match=r'other shapes.*instead of \[3, 3, 3, 24\].* more\. Give'):
         restored(tmp_path / 'wide', model='mobilenet_v1_075')
+
+
+def test_a_worker_has_its_checkpoint_read_by_the_servers_that_have_the_variables(tmp_path: Path) -> None:
+    save(tmp_path)
+    servers = tf.train.replica_device_setter(ps_tasks=2, worker_device='/job:worker/task:1/cpu:0')
+    with tf.Graph().as_default() as graph, tf.device('/cpu:0'), tf.device(servers):
+        network()
+        with checkpoint_files.opened(str(tmp_path)) as checkpoint:
+            checkpoints.restore(checkpoint, CheckpointOptions(str(tmp_path)), averages=False)
+        variables = slim.get_model_variables()
+        assert {tf.DeviceSpec.from_string(variable.device).job for variable in variables} == {'ps'}
+        reading = [operation for operation in graph.get_operations() if operation.type == 'RestoreV2']
+        assert len(reading) == len(variables) == 8
+        for each in reading:
+            place = tf.DeviceSpec.from_string(each.device)
+            assert (place.job, place.task) == ('worker', 1)
+        initializers = [variable.initializer for variable in variables]
+        assert {tf.DeviceSpec.from_string(each.device).job for each in initializers} == {'ps'}
 
 
 def own(folder: Path, body: str) -> str:
