@@ -71,12 +71,11 @@ def _spatial(operation: tf.Operation, gradient: Tensor) -> tuple[Tensor, Tensor]
         around = [((size - 1) // 2, size - 1 - (size - 1) // 2) for size in (height, width)]
         x = tf.pad(x, [(0, 0), *around, (0, 0)])
     rows, columns = (int(size) for size in gradient.shape[1:3])
-    beside = tf.concat([x[:, :, left : left + columns] for left in range(width)], axis=3)
+    # A slice is a copy, also where it is of all.
+    beside = tf.concat([x[:, :, left : left + columns] for left in range(width)], axis=3) if width > 1 else x
+    maps = [beside[:, top : top + rows] for top in range(height)] if height > 1 else [beside]
     pixels = tf.reshape(gradient, [-1, outputs])
-    products = [
-        tf.matmul(tf.reshape(beside[:, top : top + rows], [-1, width * inputs]), pixels, transpose_a=True)
-        for top in range(height)
-    ]
+    products = [tf.matmul(tf.reshape(each, [-1, width * inputs]), pixels, transpose_a=True) for each in maps]
     return to_x, tf.reshape(tf.stack(products), weights.shape)
 
 
