@@ -32,6 +32,12 @@ Config = TypeVar('Config')
 
 # Set for the processes of a job (bench/distribution.py).
 _JOB = 'TF_BENCH_JOB'
+# The flags that `autotune` tries: a file cannot turn a run into another one.
+_FLAGS = frozenset(
+    {
+        'mkl', 'precision', 'batch_size', 'num_inter_threads', 'num_intra_threads', 'allocator', 'xla', 'data_format',
+    }
+)  # fmt: skip
 _TENSORFLOWS = ('tensorflow-cpu', 'tensorflow', 'intel-tensorflow')
 
 
@@ -82,6 +88,9 @@ def read(path: str, *, of_this_machine: bool = True) -> Json:
         raise UsageError(
             [f'--settings={path} has schema version {version}, not {SCHEMA_VERSION}: run `autotune` again.']
         )
+    strange = sorted(found['flags'].keys() - _FLAGS)
+    if strange:
+        raise UsageError([f'--settings={path} has --{strange[0]}, which `autotune` does not write: type it yourself.'])
     if of_this_machine:
         here = machine_facts()
         differ = [

@@ -108,11 +108,14 @@ def engine() -> Iterator[Engine]:
 
 
 def read_until(stream: IO[str], start: str) -> str:
-    """What a container prints until a line begins so."""
+    """What a container prints until a line begins so.
+
+    mpirun gives its ranks a terminal, on which a line of progress is deleted before each line.
+    """
     seen = ''
     for line in stream:
         seen += line
-        if line.startswith(start):
+        if line.rpartition('\x1b[2K')[2].startswith(start):
             return seen
     pytest.fail(f'no line began with {start!r} before the end, or the deadline:\n{seen}')
 

@@ -122,7 +122,7 @@ def _tensorflow(facts: Json) -> list[tuple[str, str]]:
             'OpenMP',
             'unknown' if openmp is None else ', '.join(openmp) or 'not linked with: KMP_* and OMP_* have no effect',
         ),
-        ('MKL/oneDNN', f'{state}, {version}' if version else state),
+        ('MKL/oneDNN', f'{version}, {state}' if version else state),
     ]
     if onednn['isa']:
         rows.append(('oneDNN may use', f'{onednn["isa"]}; threads: {_unknown(onednn["runtime"])}'))

@@ -17,12 +17,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.errors import BenchError
-from bench.machine import capabilities, cores, cpu, environment, libraries, memory, numa
+from bench.machine import capabilities, cores, cpu, environment, instruction_sets, libraries, memory, numa
 from bench.machine.options import MAX_ISA, OLD_MAX_ISA, MachineOptions
 from bench.options import ThreadOptions
 
 # glibc's tunable of that name, since 2.35 (its manual, Memory Allocation Tunables).
 _TUNABLES, _HUGE = 'GLIBC_TUNABLES', 'glibc.malloc.hugetlb'
+# What oneDNN takes in ONEDNN_MAX_CPU_ISA.
+_KNOWN_ISAS = frozenset({*instruction_sets.LEVELS, *instruction_sets.ALIASES, 'DEFAULT', 'ALL'})
 INTRA, INTER = 'TF_NUM_INTRAOP_THREADS', 'TF_NUM_INTEROP_THREADS'
 _BLOCKTIME = '1'
 _AFFINITY = 'granularity=fine,compact,1,0'
@@ -112,11 +114,14 @@ def plan(options: MachineOptions, threads: ThreadOptions, facts: Facts, environ:
 
 def _mkl(options: MachineOptions, facts: Facts, environ: Mapping[str, str], added: dict[str, str]) -> Setting:
     turn = capabilities.switch(facts.openmp)
+    by_itself = 'on' if facts.onednn else 'off'
     if turn.name in environ:
-        value = {True: 'on', False: 'off', None: None}[turn.read(environ[turn.name])]
-        return _kept('mkl', turn.name, environ, value)
+        read = turn.read(environ[turn.name])
+        if read is None:
+            why = 'is set in the environment, which wins, and which TensorFlow takes for not set: it is no 1 and no 0.'
+            return Setting('mkl', by_itself, 'kept', f'{turn.name}={environ[turn.name]} {why}')
+        return _kept('mkl', turn.name, environ, 'on' if read else 'off')
     if options.mkl == 'auto':
-        by_itself = 'on' if facts.onednn else 'off'
         return Setting('mkl', None, 'skipped', f'Left to TensorFlow, which has oneDNN {by_itself} here by itself.')
     added[turn.name] = turn.on if options.mkl == 'on' else turn.off
     return Setting('mkl', options.mkl, 'applied', f'{turn.name}={added[turn.name]}.')
@@ -124,6 +129,9 @@ def _mkl(options: MachineOptions, facts: Facts, environ: Mapping[str, str], adde
 
 def _max_isa(options: MachineOptions, environ: Mapping[str, str], added: dict[str, str]) -> Setting:
     for name in (MAX_ISA, OLD_MAX_ISA):
+        if name in environ and environ[name].upper() not in _KNOWN_ISAS:
+            why = 'is set in the environment, which wins, and which oneDNN does not know: it uses all that there is.'
+            return Setting('onednn_max_isa', None, 'kept', f'{name}={environ[name]} {why}')
         if name in environ:
             return _kept('onednn_max_isa', name, environ)
     if options.onednn_max_isa is None:
@@ -162,14 +170,14 @@ def _openmp(options: MachineOptions, facts: Facts, environ: Mapping[str, str], a
     found = []
     for flag, name, asked, default, why in rows:
         reads = libraries.INTEL_OPENMP if flag.startswith('kmp') else (*libraries.INTEL_OPENMP, 'libgomp')
-        if name in environ:
-            found.append(_kept(flag, name, environ))
-        elif facts.openmp is None:
-            found.append(Setting(flag, None, 'skipped', UNKNOWN_OPENMP))
-        elif not set(facts.openmp) & set(reads):
+        if facts.openmp is not None and not set(facts.openmp) & set(reads):
             what = "Intel's OpenMP" if flag.startswith('kmp') else 'OpenMP'
             reason = f'No effect: TensorFlow was not built with {what}; oneDNN computes on its own threads.'
             found.append(Setting(flag, None, 'skipped', reason))
+        elif name in environ:
+            found.append(_kept(flag, name, environ))
+        elif facts.openmp is None:
+            found.append(Setting(flag, None, 'skipped', UNKNOWN_OPENMP))
         elif flag == 'kmp_affinity' and asked is None and facts.usable_cpus < facts.own_cpus:
             reason = (
                 f'Only {facts.usable_cpus} of {facts.own_cpus} processors may be kept busy: threads would all be on '

@@ -242,11 +242,15 @@ def _threads(config: BenchmarkConfig) -> int:
 
 def _machine_warnings(config: BenchmarkConfig) -> list[record.Json]:
     """What the user should know of the machine before believing the number."""
-    found = capabilities.detect(given=config.machine.variables())
+    found, told = capabilities.detect(given=config.machine.variables()), []
     # Who typed --mkl=off knows.
-    if found.onednn or config.machine.mkl == 'off':
-        return []
-    return [{'code': 'onednn_off', 'text': f'oneDNN is off: {found.onednn_reason}'}]
+    if not found.onednn and config.machine.mkl != 'off':
+        told.append({'code': 'onednn_off', 'text': f'oneDNN is off: {found.onednn_reason}'})
+    threads, usable = config.threads.num_intra_threads or 0, cpu.usable_cpus()
+    if threads > usable:
+        text = f'{threads} threads compute an operation on {usable} usable processors, and wait for each other there.'
+        told.append({'code': 'many_threads', 'text': f'{text} Use --num_intra_threads={usable}.'})
+    return told
 
 
 def _ended(measured: timing.Measurement | None, error: str | None) -> record.Json:

@@ -13,6 +13,7 @@ from bench import distribution, flags, record, settings
 from bench.config import BenchmarkConfig
 from bench.data import datasets
 from bench.errors import BenchError
+from bench.machine import environment
 from bench.models import registry
 from bench.runners import summary
 from bench.screen import Screen
@@ -59,11 +60,12 @@ def conclude(
 
 
 def repeat(config: BenchmarkConfig) -> str:
-    """The command line that repeats a (resolved) run."""
-    shared = config.distribution
+    """The command line that repeats a (resolved) run, with the variables that the user had set."""
+    shared, given = config.distribution, environment.variables()
+    variables = ['env', *(f'{name}={value}' for name, value in given.items())] if given else []
     is_launched = shared.kind == distribution.HOROVOD and distribution.launched(os.environ) is not None
     launcher = ['horovodrun', '-np', str(shared.workers)] if is_launched else []
-    return shlex.join([*launcher, 'run_benchmark.py', *flags.words(settings.written_out(config))])
+    return shlex.join([*variables, *launcher, 'run_benchmark.py', *flags.words(settings.written_out(config))])
 
 
 def name(config: BenchmarkConfig, started: datetime.datetime) -> str:

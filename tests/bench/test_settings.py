@@ -54,6 +54,12 @@ def test_a_typed_flag_loses_against_the_file(tmp_path: Path) -> None:
     assert settings.written_out(config).found.settings is None
 
 
+def test_a_file_makes_of_a_run_another_one(tmp_path: Path) -> None:
+    path = write(tmp_path / 'found.json', {'xla': 'true', 'model': 'vgg_16'})
+    _, (problem,) = parsed(f'--settings={path}', '--model=trivial')
+    assert 'has --model, which `autotune` does not write' in problem
+
+
 def test_a_flag_that_the_environment_decides_is_told_as_applied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +123,7 @@ def test_a_file_that_is_no_settings_file_ends_in_a_traceback(tmp_path: Path) -> 
 
 
 def test_flags_of_the_file_are_not_checked_or_their_file_is_not_named(tmp_path: Path) -> None:
-    path = write(tmp_path / 'found.json', {'num_inter_threads': 'many', 'no_such_flag': '1'})
+    path = write(tmp_path / 'found.json', {'num_inter_threads': 'many', 'num_intra_threads': '0'})
     problems = parsed(f'--settings={path}', '--batch_size=0')[1]
     assert len(problems) == 3
     assert '--batch_size=0: 1 or more' in problems[0]

@@ -145,6 +145,17 @@ def test_onednn_is_turned_by_the_variable_that_the_build_reads(
     assert planned(facts, other, mkl='on')[1]['mkl'].status == 'applied'
 
 
+def test_what_the_environment_says_in_words_that_nobody_knows_is_told_as_what_holds() -> None:
+    environ = {'TF_ENABLE_ONEDNN_OPTS': 'banana', 'ONEDNN_MAX_CPU_ISA': 'banana', 'OMP_NUM_THREADS': 'abc'}
+    found = planned(STOCK, environ, mkl='on')[1]
+    assert found['mkl'].value == ('on' if STOCK.onednn else 'off')
+    assert 'takes for not set' in found['mkl'].reason
+    assert (found['onednn_max_isa'].value, found['onednn_max_isa'].status) == (None, 'kept')
+    assert 'which oneDNN does not know' in found['onednn_max_isa'].reason
+    # Without OpenMP nothing reads it, whatever it is.
+    assert found['omp_num_threads'].status == 'skipped'
+
+
 @pytest.mark.parametrize(
     ('environ', 'options', 'setting', 'value'),
     [
