@@ -39,7 +39,7 @@ merge_pip_conf() {
             gsub(/_/, "-", name)
             sub(/^--/, "", name)
             key = "other"
-            if (name !~ /^((extra-)?index-url|find-links|no-index|trusted-host|proxy|(default-)?timeout|retries)$/) next
+            if (name !~ /^((extra[-_])?index[-_]url|find[-_]links|no[-_]index|trusted[-_]host|proxy|(default[-_])?timeout|retries)$/) next
             key = section SUBSEP name
             if (!(key in values)) order[++count] = key
             values[key] = substr($0, RSTART + 1)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from program import ROOT
 
-TOOLS = ('sh', 'make', 'cat', 'cksum', 'dirname', 'find', 'getconf', 'grep', 'head', 'mkdir', 'mv', 'rm')
+TOOLS = ('sh', 'make', 'cat', 'cksum', 'dirname', 'echo', 'find', 'getconf', 'grep', 'head', 'mkdir', 'mv', 'rm')
 
 PYTHON = """#!{executable} -IS
 import os, pathlib, platform, shutil, sys, time

@@ -341,6 +341,7 @@ def test_bf16_trains_and_infers(name: str) -> None:
             assert found == pytest.approx(wanted, rel=5e-2)
 
 
+@pytest.mark.slow
 def test_the_program_times_a_network_of_keras_and_repeats_it(tmp_path: Path) -> None:
     words = [
         '--model=keras/MobileNetV2',

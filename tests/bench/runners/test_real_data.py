@@ -44,7 +44,9 @@ def damaged(shards: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(shards, tmp_path / 'damaged'))
 
 
-@pytest.mark.parametrize('more', [(), ('--forward_only',), ('--data_format=NHWC', '--optimizer=rmsprop')])
+@pytest.mark.parametrize(
+    'more', [(), ('--forward_only',), pytest.param(('--optimizer=rmsprop',), marks=pytest.mark.slow)]
+)
 def test_converted_pictures_train_and_infer(shards: Path, tmp_path: Path, more: tuple[str, ...]) -> None:
     done = run(*SMALL, f'--data_dir={shards}', '--data_name=folder', f'--result_dir={tmp_path}', *more)
     assert (done.returncode, done.stderr) == (0, '')  # without XLA's remarks, which the pipeline draws
@@ -152,8 +154,10 @@ def test_a_read_only_folder_described_by_a_json_file_is_read_and_left_as_it_was(
     ('words', 'size', 'family'),
     [
         (['--preprocessing_name=vgg_16', '--resize_method=area', '--cache_data=encoded'], 64, 'vgg'),
-        (['--distortions', '--cache_data=decoded'], 64, 'inception'),
-        (['--forward_only', '--eval_image_size=96', '--eval_method=vgg'], 96, 'inception'),
+        pytest.param(['--distortions', '--cache_data=decoded'], 64, 'inception', marks=pytest.mark.slow),
+        pytest.param(
+            ['--forward_only', '--eval_image_size=96', '--eval_method=vgg'], 96, 'inception', marks=pytest.mark.slow
+        ),
     ],
 )
 def test_preprocessing_and_cache_are_as_asked_for_and_the_record_repeats_them(

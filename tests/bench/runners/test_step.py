@@ -173,7 +173,8 @@ def test_clones_learn_what_one_network_learns_of_all_their_images(monkeypatch: p
     assert run_steps(one, 5) == pytest.approx(run_steps(two, 5), rel=1e-5)
     wanted, got = trained(one, 5), trained(two, 5)
     for name, value in wanted.items():
-        np.testing.assert_allclose(got[name], value, rtol=1e-5, atol=1e-6)
+        # Sums in another order: with AVX2 alone the smallest of them differ by 2e-6.
+        np.testing.assert_allclose(got[name], value, rtol=1e-5, atol=4e-6)
 
 
 def test_batch_norms_statistics_are_those_of_the_first_clone() -> None:

@@ -68,6 +68,7 @@ def contents(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
 
+@pytest.mark.slow
 def test_after_kill_9_again_and_again_the_bytes_are_the_same(
     large_source: Path, tmp_path: Path, convert: Convert, program: Program
 ) -> None:
