@@ -112,8 +112,14 @@ def test_what_reaches_a_registry_is_a_secret_of_the_build_and_gone_afterwards(cl
 def test_every_pip_conf_counts_as_it_does_for_pip(clone: Clone) -> None:
     """The newer place for a user's own decides over the older one; another that the environment names replaces both."""
     # The option's name in letters that test_constraints.py does not take for somebody's registry.
-    old = '[global]\nindex\x2durl = https://old.example/\nextra-index\x2durl =\n    https://more.example/\n    # a remark\n'
-    new = '; a remark\n[install]\nconstraint =\n    /a=b/c\n    index\x2durl = d\n[global]\nindex_url: https://new.example/?a=1\n'
+    old = (
+        '[global]\nindex\x2durl = https://old.example/\nextra-index\x2durl =\n    https://more.example/\n'
+        '    # a remark\n'
+    )
+    new = (
+        '; a remark\n[install]\nconstraint =\n    /a=b/c\n    index\x2durl = d\n'
+        '[global]\nindex_url: https://new.example/?a=1\n'
+    )
     for name, text in (('.pip', old), ('.config/pip', new)):
         (clone.folder / name).mkdir(parents=True)
         (clone.folder / name / 'pip.conf').write_text(text)
