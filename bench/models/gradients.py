@@ -71,11 +71,14 @@ def _spatial(operation: tf.Operation, gradient: Tensor) -> tuple[Tensor, Tensor]
         around = [((size - 1) // 2, size - 1 - (size - 1) // 2) for size in (height, width)]
         x = tf.pad(x, [(0, 0), *around, (0, 0)])
     rows, columns = (int(size) for size in gradient.shape[1:3])
-    # A slice is a copy, also where it is of all.
     beside = tf.concat([x[:, :, left : left + columns] for left in range(width)], axis=3) if width > 1 else x
-    maps = [beside[:, top : top + rows] for top in range(height)] if height > 1 else [beside]
     pixels = tf.reshape(gradient, [-1, outputs])
-    products = [tf.matmul(tf.reshape(each, [-1, width * inputs]), pixels, transpose_a=True) for each in maps]
+    products: list[Tensor] = []
+    for top in range(height):
+        # A slice is a copy, also where it is of all; and one at a time is enough of them.
+        with tf.control_dependencies(products[-1:]):
+            part = beside[:, top : top + rows] if height > 1 else beside
+        products.append(tf.matmul(tf.reshape(part, [-1, width * inputs]), pixels, transpose_a=True))
     return to_x, tf.reshape(tf.stack(products), weights.shape)
 
 

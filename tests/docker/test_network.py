@@ -60,11 +60,10 @@ def test_horovods_ranks_in_two_containers_make_one_record(
     assert record['images_per_step'] == 16
 
 
-@pytest.mark.parametrize('how', ['kill --signal=USR1', 'stop'])
-def test_ranks_of_mpirun_that_are_stopped_keep_what_they_measured(
-    engine: Engine, network: str, keys: str, tmp_path: Path, how: str
+def test_ranks_of_mpirun_that_are_asked_to_end_keep_what_they_measured(
+    engine: Engine, network: str, keys: str, tmp_path: Path
 ) -> None:
-    """With `docker stop` mpirun ends ranks by signals of its own, in the seconds that the image gives it."""
+    """By the signal that mpirun passes on. At SIGTERM it ends its ranks itself, and nobody gathers what they saw."""
     common = ['--network', network, '-v', f'{keys}:/ssh:ro']
     out, names = tmp_path / 'out', [f'{engine.name}-rank{rank}' for rank in range(2)]
     hosts = ['-np', '2', '-H', f'localhost:1,{names[1]}:1']
@@ -77,7 +76,7 @@ def test_ranks_of_mpirun_that_are_stopped_keep_what_they_measured(
     ):
         assert job.stdout
         read_until(job.stdout, '10\t')
-        engine(*how.split(), names[0])
+        engine('kill', '--signal=USR1', names[0])
         printed = job.stdout.read()
         engine('kill', names[1])
         other.wait(60)
@@ -137,8 +136,8 @@ def test_sshd_serves_as_root_where_root_is_the_caller(engine: Engine, keys: str)
     """
     options = ['--privileged', '--user', '0', '--entrypoint', 'bash', '-v', f'{keys}:/ssh:ro']
     done = engine.run(options, ['-c', script], check=False)
-    if 'unshare failed' in done.stderr:
-        pytest.skip('this machine gives nobody a namespace of users')
+    if 'unshare failed' in done.stderr or 'unable to apply caps' in done.stderr:
+        pytest.skip('this machine gives nobody a namespace of users, or its engine no privileges')
     assert done.stdout == 'SSH-', done.stderr
 
 
