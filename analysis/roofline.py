@@ -23,8 +23,8 @@ _ROWS = 10
 # Of the step: what loses less is in no table, and what takes less in no plot.
 _LEAST = 0.0005
 _NUMBERED = 10
-# Of the plot's width and height: points that are nearer have their numbers side by side.
-_NEAR = 0.03
+# Of the plot's width and height: points that are nearer have their numbers side by side, each of some width.
+_NEAR, _NUMBER_WIDTH = 0.03, 0.022
 _NAME = 41
 _OTHER = 'other'
 _KINDS = {
@@ -166,7 +166,8 @@ def _near_each_other(panel: Any, shown: Sequence[Profile]) -> list[tuple[tuple[f
     for number, operation in enumerate(shown, 1):
         place = (_intensity(operation), _gflops(operation))
         for other, numbers in found:
-            if abs(to_axes(place) - to_axes(other)).max() < _NEAR:
+            apart = abs(to_axes(place) - to_axes(other))
+            if apart[0] < _NEAR + _NUMBER_WIDTH * len(numbers) and apart[1] < _NEAR:
                 numbers.append(number)
                 break
         else:
