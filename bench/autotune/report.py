@@ -34,7 +34,7 @@ def _answer(found: Found, resolved: BenchmarkConfig) -> list[str]:
     gain, pairs = found.gain, len(found.pairs)
     interval = f' [{gain.low:.3f}, {gain.high:.3f}]' if gain.low is not None else ''
     out = [
-        f'{found.best.name}: {gain.estimate:.3f} times{interval} as fast as the defaults, in {pairs} fresh pairs '
+        f'{found.best.name}: {gain.estimate:.3f} times{interval} as fast as the defaults, in {pairs} fresh pair{"s" if pairs > 1 else ""} '
         f'(95 % interval).'
     ]
     if pairs < LEAST_PAIRS:
