@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.autotune.search import LEAST_PAIRS, Found
 from bench.config import BenchmarkConfig
+from bench.errors import number
 from bench.machine import noise
 
 
@@ -34,8 +35,8 @@ def _answer(found: Found, resolved: BenchmarkConfig) -> list[str]:
     gain, pairs = found.gain, len(found.pairs)
     interval = f' [{gain.low:.3f}, {gain.high:.3f}]' if gain.low is not None else ''
     out = [
-        f'{found.best.name}: {gain.estimate:.3f} times{interval} as fast as the defaults, in {pairs} fresh pair{"s" if pairs > 1 else ""} '
-        f'(95 % interval).'
+        f'{found.best.name}: {gain.estimate:.3f} times{interval} as fast as the defaults, in '
+        f'{number(pairs, "fresh pair")} (95 % interval).'
     ]
     if pairs < LEAST_PAIRS:
         out.append(f'The time was over after {pairs} of {LEAST_PAIRS} pairs. Raise --autotune_seconds.')
