@@ -24,8 +24,8 @@ def resolved(*words: str) -> tuple[BenchmarkConfig, registry.Network]:
     return config.resolved(network, None, 2), network
 
 
-# Largest resident sets, in MiB, of two training steps in float32 on two cores with AVX512-BF16, and with oneDNN and AVX2
-# alone, where gradients of weights are products of copies (bench/models/gradients.py).
+# Largest resident sets, in MiB, of two training steps in float32 on two cores with AVX512-BF16; and with AVX2 alone,
+# where gradients of weights are products of copies (bench/models/gradients.py).
 @pytest.mark.parametrize(
     ('model', 'batch', 'seen', 'copies'),
     [
