@@ -41,6 +41,7 @@ _HIDDEN = {
 # What tf_cnn_benchmarks is told where there is no GPU: its command lines work here as they are.
 _EVERYWHERE = ('device=cpu', 'local_parameter_device=cpu')
 _PATHS = ('data_dir', 'checkpoint_path', 'result_dir', 'settings', 'dataset_dir')
+_SWITCHED = {'true': 'on', 't': 'on', '1': 'on', 'false': 'off', 'f': 'off', '0': 'off'}
 _LONGEST_NAME = 255  # bytes, in the file systems of Linux
 
 
@@ -72,9 +73,7 @@ class _Parser(absl_flags.ArgumentParser):
             if self._field.name in _PATHS and (wrong := _path_problem(text)):
                 return _Invalid(f'{flag}: {wrong}')
             if self._field.metadata['switch']:
-                text = {'true': 'on', 't': 'on', '1': 'on', 'false': 'off', 'f': 'off', '0': 'off'}.get(
-                    text.lower(), text
-                )
+                text = _SWITCHED.get(text.lower(), text)
             choices = self._field.metadata['choices']
             if choices and text not in choices:
                 return _Invalid(f'{flag}: one of {", ".join(choices)} is expected.{nearest(text, choices)}')
@@ -106,6 +105,26 @@ def _path_problem(text: str) -> str | None:
     if any(len(os.fsencode(part)) > _LONGEST_NAME for part in text.split('/')):
         return f'a name in it is longer than the {_LONGEST_NAME} bytes that file systems take.'
     return None
+
+
+class _Flag(absl_flags.Flag):
+    """A flag whose later value wins, as absl's do, but for switches: on and off cannot both be meant."""
+
+    def parse(self, argument: Any) -> None:
+        earlier = self.value if self.present and self.boolean else None
+        super().parse(argument)
+        if isinstance(earlier, _Invalid):
+            self.value = earlier
+        elif earlier is not None and not isinstance(self.value, _Invalid) and _meant(earlier) != _meant(self.value):
+            self.value = _Invalid(
+                f'--{self.name} is given as {_meant(earlier)} and as {_meant(self.value)}. Leave one of them out.'
+            )
+
+
+def _meant(value: Any) -> str:
+    """on or off, however it was written, or another of a switch's words."""
+    text = str(value).lower()
+    return _SWITCHED.get(text, text)
 
 
 class _Text(absl_flags.ArgumentParser):
@@ -163,8 +182,11 @@ def several(
     values, rest, problems = _read(options, ['', *words], _Text)
     given = {}
     for field, _ in options:
-        if values[field.name].present:
-            text = str(values[field.name].value)
+        value: Any = values[field.name].value
+        if isinstance(value, _Invalid):
+            problems.append(value.problem)
+        elif values[field.name].present:
+            text = str(value)
             parts = text.split(';' if field.metadata['commas'] or ';' in text else ',')
             given[field.name] = tuple(dict.fromkeys(part.strip() for part in parts))
     return given, problems + _strays(options, rest, also)
@@ -177,7 +199,7 @@ def _read(
     values = absl_flags.FlagValues()
     values.set_gnu_getopt(True)
     for field, kind in options:
-        values[field.name] = absl_flags.Flag(
+        values[field.name] = _Flag(
             parser(field, kind),
             None,
             field.name,
