@@ -10,7 +10,7 @@ import os
 import re
 import textwrap
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from absl import flags as absl_flags
@@ -137,11 +137,16 @@ class _Text(absl_flags.ArgumentParser):
         return argument
 
 
+Elsewhere = Callable[[str], str]
 _MakeParser = Callable[[dataclasses.Field[Any], type], absl_flags.ArgumentParser]
 
 
 def parse(
-    config_class: type[Config], words: Sequence[str], program: str, also: type | None = None
+    config_class: type[Config],
+    words: Sequence[str],
+    program: str,
+    also: type | None = None,
+    elsewhere: Elsewhere = lambda _: '',
 ) -> tuple[Config, list[str]]:
     """The config that the words ask for, and every unknown flag, stray word and bad value among them.
 
@@ -149,6 +154,7 @@ def parse(
 
     Args:
       also: another config class of the command, one of whose flags may have been meant by an unknown one.
+      elsewhere: what to do about the name of an unknown flag that other commands have, as a sentence, or nothing.
     """
     options = list(_options(config_class))
     values, rest, problems = _read(options, [program, *words], _Parser)
@@ -159,7 +165,7 @@ def parse(
     for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
         if field.metadata.get('others'):
             given[field.name], rest = tuple(rest), []
-    problems += _strays(options, rest, also)
+    problems += _strays(options, rest, also, elsewhere)
     problems += [value.problem for value in given.values() if isinstance(value, _Invalid)]
     for field, _ in options:
         if isinstance(given[field.name], _Invalid):
@@ -223,11 +229,22 @@ def _read(
 
 
 def _strays(
-    options: Sequence[tuple[dataclasses.Field[Any], type]], rest: Sequence[str], also: type | None
+    options: Sequence[tuple[dataclasses.Field[Any], type]],
+    rest: Sequence[str],
+    also: type | None,
+    elsewhere: Elsewhere = lambda _: '',
 ) -> list[str]:
-    options = [*options, *(_options(also) if also else ())]
-    known = [name for field, _ in options for name in (field.name, *field.metadata['aliases'])]
-    return [_stray(word, known) for word in rest]
+    known = _names([*options, *(_options(also) if also else ())])
+    return [_stray(word, known, elsewhere) for word in rest]
+
+
+def has(config_class: type, name: str) -> bool:
+    """Whether a command has a flag that is typed so, without its dashes; --noNAME is the flag NAME."""
+    return bool({name, name.removeprefix('no')}.intersection(_names(_options(config_class))))
+
+
+def _names(options: Iterable[tuple[dataclasses.Field[Any], type]]) -> list[str]:
+    return [name for field, _ in options for name in (field.name, *field.metadata['aliases'])]
 
 
 def _without_cause(words: Sequence[str], error: str) -> list[str]:
@@ -236,12 +253,12 @@ def _without_cause(words: Sequence[str], error: str) -> list[str]:
     return [word for word in words if word.lstrip('-').partition('=')[0] not in names]
 
 
-def _stray(word: str, known: list[str]) -> str:
+def _stray(word: str, known: list[str], elsewhere: Elsewhere) -> str:
     if not word.startswith('-'):
         return f'{word!r} is a stray word: every option is written --name=value.{nearest(word, known)}'
     name = word.lstrip('-').partition('=')[0]
-    hint = f' {_ELSEWHERE[name]}' if name in _ELSEWHERE else nearest(name, known)
-    return f'--{name} is no flag of this command.{hint}'
+    hint = _ELSEWHERE.get(name) or elsewhere(name)
+    return f'--{name} is no flag of this command.{f" {hint}" if hint else nearest(name, known)}'
 
 
 def _options(config_class: type) -> Iterator[tuple[dataclasses.Field[Any], type]]:
