@@ -97,7 +97,8 @@ def test_numbers_of_points_that_lie_on_each_other_cannot_be_read(
         patched.setattr(pyplot, 'close', lambda figure: None)
         roofline.plot(PROFILE, tmp_path / 'roofline.png')
         figure = pyplot.gcf()
-    texts = [text.get_text() for text in figure.axes[0].texts]
+    texts, beside = ([text.get_text() for text in axes.texts] for axes in figure.axes)
     pyplot.close(figure)
     # 62.5 GFLOP/s; 111 and 125.
     assert texts == ['200 GFLOP/s in fp32', '20.0 GB/s', '1', '2, 3']
+    assert beside[-2:] == ['9.0', 'between operations']
