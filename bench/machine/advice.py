@@ -50,17 +50,18 @@ def _has(facts: Json, name: str) -> bool:
 
 def _onednn(facts: Json) -> list[Advice]:
     found, on = [], facts['onednn']['on']
-    vector = _has(facts, 'avx2') or _has(facts, 'asimd')
+    is_arm = any(row['name'] == 'asimd' for row in facts['instruction_sets'])
+    name, title = ('asimd', 'Advanced SIMD (Neon)') if is_arm else ('avx2', 'AVX2')
     why = "Its convolutions are code for this processor; of TensorFlow's own the inner products alone are."
     if on is None:
         found.append(Advice('--mkl=on', 'unknown', f'{why} Whether it is on could not be seen.'))
     elif on:
         found.append(Advice('--mkl=on', 'done', why))
-    elif vector:
+    elif _has(facts, name):
         measure = '`sweep --ladder --model=NAME` tells what it brings a network.'
         found.append(Advice('--mkl=on', 'try', f'{why} {measure} Off: {facts["onednn"]["reason"]}'))
     else:
-        found.append(Advice('--mkl=on', 'try', 'Without AVX2 oneDNN may be slower than the stock kernels.'))
+        found.append(Advice('--mkl=on', 'try', f'Without {title} oneDNN may be slower than the stock kernels.'))
     missing = [row['title'] for row in facts['instruction_sets'] if (row['processor'], row['built']) == ('yes', 'no')]
     if missing:
         text = f'This one was not built for {", ".join(missing)}. With oneDNN on, that gains only what oneDNN leaves.'
