@@ -66,10 +66,17 @@ def _processor(facts: Json) -> list[tuple[str, str]]:
         ('NUMA', '; '.join(nodes) or 'unknown'),
         ('caches', '; '.join(_cache(cache) for cache in found['caches']) or 'unknown'),
         ('frequency', _unknown(found['megahertz'], '{:.0f} MHz now') + ranges),
+        ('heat', _heat(found['thermal_throttles'])),
         ('governor', _unknown(found['governor'])),
         ('virtual', virtual.get(found['hypervisor'], f'yes: {found["hypervisor"]}')),
         ('container', _container(facts['container'])),
     ]
+
+
+def _heat(throttles: int | None) -> str:
+    if throttles is None:
+        return 'unknown: no counter here, so that no run is warned of it'
+    return f'slowed the processors down {throttles} times since the machine started'
 
 
 def _cache(cache: Json) -> str:
