@@ -26,6 +26,7 @@ _NUMBERED = 10
 # Of the plot's width and height: points that are nearer have their numbers side by side, each of some width.
 _NEAR, _NUMBER_WIDTH = 0.03, 0.022
 _NAME = 41
+_BETWEEN = 'between operations'
 _OTHER = 'other'
 _KINDS = {
     'convolution': ('#4477aa', ('Conv2D', 'DepthwiseConv2dNative')),
@@ -57,8 +58,9 @@ def totals(profile: Profile) -> Profile:
 
 
 def lines(profile: Profile) -> list[str]:
-    """The tables for the screen."""
+    """The tables for the screen, whose rows add up to the step."""
     everything, steps = totals(profile), sorted(profile['traced_step_seconds'])
+    step = everything['seconds'] + profile['between_seconds']
     peaks = ', '.join(f'{gflops:.0f} GFLOP/s in {precision}' for precision, gflops in profile['peak_gflops'].items())
     unknown = [operation for operation in profile['operations'] if operation['operations'] is None]
     found = [
@@ -70,22 +72,33 @@ def lines(profile: Profile) -> list[str]:
         seconds = sum(operation['seconds'] for operation in unknown)
         found.append(f'{"unknown":<12}the work of {len(unknown)} operations, which take {1e3 * seconds:.1f} ms')
     for key, title in (('computes', 'operation'), ('layer', 'layer')):
-        groups = [group for group in grouped(profile, key) if group['lost_seconds'] > _LEAST * everything['seconds']]
-        found += ['', *_table(groups[:_ROWS], title, everything['seconds'])]
+        found += ['', *_table(grouped(profile, key), title, step), _between(profile['between_seconds'], step)]
     return found
 
 
-def _table(groups: Sequence[Profile], title: str, seconds: float) -> list[str]:
+def _table(groups: Sequence[Profile], title: str, step: float) -> list[str]:
+    """Those that lose most, each in a row, and all others in one."""
+    lose = sum(group['lost_seconds'] > _LEAST * step for group in groups)
+    shown, others = list(groups[: min(lose, _ROWS)]), groups[min(lose, _ROWS) :]
+    if others:
+        sums = {name: sum(group[name] for group in others) for name in _SUMS}
+        shown.append({'name': f'({len(others)} other{"s" if len(others) > 1 else ""})', **sums})
     rows = [f'{"lost ms":>9} {"of step":>8} {"ms":>9} {"count":>6} {"GFLOP/s":>8} {"GB/s":>6} {"roof":>5}  {title}']
-    for group in groups:
+    for group in shown:
         taken = group['seconds'] or float('inf')
         rows.append(
-            f'{1e3 * group["lost_seconds"]:9.2f} {100 * group["lost_seconds"] / seconds:6.1f} % '
+            f'{1e3 * group["lost_seconds"]:9.2f} {100 * group["lost_seconds"] / step:6.1f} % '
             f'{1e3 * group["seconds"]:9.2f} {group["count"]:6d} {group["operations"] / taken / 1e9:8.1f} '
             f'{group["bytes"] / taken / 1e9:6.1f} {100 * group["roofline_seconds"] / taken:3.0f} %  '
             f'{_shortened(group["name"])}'
         )
     return rows
+
+
+def _between(seconds: float, step: float) -> str:
+    """The row of the time in which no operation ran; all of it is lost."""
+    lost = f'{1e3 * seconds:9.2f} {100 * seconds / step:6.1f} % {1e3 * seconds:9.2f}'
+    return f'{lost}{"":31}{_BETWEEN}'
 
 
 def _shortened(name: str) -> str:
@@ -104,6 +117,7 @@ def plot(profile: Profile, path: Path) -> None:
     _draw_roofline(panel, profile, shown)
     _draw_operations(panel, shown, seconds)
     _draw_names(panel, names, shown[:_NUMBERED])
+    _write_between(names, profile['between_seconds'], 1 + len(shown[:_NUMBERED]))
     figure.suptitle(f'{profile["run"]["title"]}: {profile["run"]["machine"]}', fontsize=11)
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -157,6 +171,13 @@ def _draw_names(panel: Any, names: Any, shown: Sequence[Profile]) -> None:
         percent = 100 * operation['roofline_seconds'] / operation['seconds']
         text = f'{operation["computes"]}, {percent:.0f} % of the roofline\n{_shortened(operation["layer"])}'
         names.text(0.21, height, text, fontsize=8, va='top', linespacing=1.3)
+
+
+def _write_between(names: Any, seconds: float, number: int) -> None:
+    """Below the names: what is lost there is of no operation, and so has no place under the roofline."""
+    height = 1 - 0.095 * (number - 0.6)
+    names.text(0.17, height, f'{1e3 * seconds:.1f}', fontsize=9, va='top', ha='right')
+    names.text(0.21, height, _BETWEEN, fontsize=8, va='top')
 
 
 def _near_each_other(panel: Any, shown: Sequence[Profile]) -> list[tuple[tuple[float, float], list[int]]]:

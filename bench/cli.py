@@ -142,13 +142,23 @@ def _main(words: list[str]) -> int:
     # TensorFlow's chatter, unless the user's environment asks for it. Before a user's own network imports it.
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
     warnings.filterwarnings('ignore', module='tensorflow|tf_keras|tf_slim')
-    settings, problems = parse(command.config_class, words, 'run_benchmark.py')
+    settings, problems = parse(
+        command.config_class, words, 'run_benchmark.py', lambda flag: _elsewhere(flag, name or _DEFAULT)
+    )
     problems += settings.problems(capabilities.detect)
     if problems:
         raise UsageError(problems)
     settings = tuning.start(settings, _share())
     module, _, function = command.function.partition(':')
     return getattr(importlib.import_module(module), function)(settings, [*([name] if name else []), *words])
+
+
+def _elsewhere(flag: str, name: str) -> str:
+    """What to do about a flag that a command lacks and others have."""
+    having = [other for other, each in COMMANDS.items() if flags.has(each.config_class, flag)]
+    if having == ['autotune'] and name == _DEFAULT:
+        return 'It is read with --autotune alone: add that, or leave it out.'
+    return f'It is one of {" and ".join(f"`{other}`" for other in having)}; leave it out here.' if having else ''
 
 
 def _share() -> cores.Share | None:

@@ -10,7 +10,7 @@ import os
 import re
 import textwrap
 import typing
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from absl import flags as absl_flags
@@ -41,6 +41,7 @@ _HIDDEN = {
 # What tf_cnn_benchmarks is told where there is no GPU: its command lines work here as they are.
 _EVERYWHERE = ('device=cpu', 'local_parameter_device=cpu')
 _PATHS = ('data_dir', 'checkpoint_path', 'result_dir', 'settings', 'dataset_dir')
+_SWITCHED = {'true': 'on', 't': 'on', '1': 'on', 'false': 'off', 'f': 'off', '0': 'off'}
 _LONGEST_NAME = 255  # bytes, in the file systems of Linux
 
 
@@ -72,9 +73,7 @@ class _Parser(absl_flags.ArgumentParser):
             if self._field.name in _PATHS and (wrong := _path_problem(text)):
                 return _Invalid(f'{flag}: {wrong}')
             if self._field.metadata['switch']:
-                text = {'true': 'on', 't': 'on', '1': 'on', 'false': 'off', 'f': 'off', '0': 'off'}.get(
-                    text.lower(), text
-                )
+                text = _SWITCHED.get(text.lower(), text)
             choices = self._field.metadata['choices']
             if choices and text not in choices:
                 return _Invalid(f'{flag}: one of {", ".join(choices)} is expected.{nearest(text, choices)}')
@@ -108,6 +107,26 @@ def _path_problem(text: str) -> str | None:
     return None
 
 
+class _Flag(absl_flags.Flag):
+    """A flag whose later value wins, as absl's do, but for switches: on and off cannot both be meant."""
+
+    def parse(self, argument: Any) -> None:
+        earlier = self.value if self.present and self.boolean else None
+        super().parse(argument)
+        if isinstance(earlier, _Invalid):
+            self.value = earlier
+        elif earlier is not None and not isinstance(self.value, _Invalid) and _meant(earlier) != _meant(self.value):
+            self.value = _Invalid(
+                f'--{self.name} is given as {_meant(earlier)} and as {_meant(self.value)}. Leave one of them out.'
+            )
+
+
+def _meant(value: Any) -> str:
+    """on or off, however it was written, or another of a switch's words."""
+    text = str(value).lower()
+    return _SWITCHED.get(text, text)
+
+
 class _Text(absl_flags.ArgumentParser):
     """Takes every value as it is written."""
 
@@ -118,11 +137,16 @@ class _Text(absl_flags.ArgumentParser):
         return argument
 
 
+Elsewhere = Callable[[str], str]
 _MakeParser = Callable[[dataclasses.Field[Any], type], absl_flags.ArgumentParser]
 
 
 def parse(
-    config_class: type[Config], words: Sequence[str], program: str, also: type | None = None
+    config_class: type[Config],
+    words: Sequence[str],
+    program: str,
+    also: type | None = None,
+    elsewhere: Elsewhere = lambda _: '',
 ) -> tuple[Config, list[str]]:
     """The config that the words ask for, and every unknown flag, stray word and bad value among them.
 
@@ -130,6 +154,7 @@ def parse(
 
     Args:
       also: another config class of the command, one of whose flags may have been meant by an unknown one.
+      elsewhere: what to do about the name of an unknown flag that other commands have, as a sentence, or nothing.
     """
     options = list(_options(config_class))
     values, rest, problems = _read(options, [program, *words], _Parser)
@@ -140,7 +165,7 @@ def parse(
     for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
         if field.metadata.get('others'):
             given[field.name], rest = tuple(rest), []
-    problems += _strays(options, rest, also)
+    problems += _strays(options, rest, also, elsewhere)
     problems += [value.problem for value in given.values() if isinstance(value, _Invalid)]
     for field, _ in options:
         if isinstance(given[field.name], _Invalid):
@@ -163,8 +188,11 @@ def several(
     values, rest, problems = _read(options, ['', *words], _Text)
     given = {}
     for field, _ in options:
-        if values[field.name].present:
-            text = str(values[field.name].value)
+        value: Any = values[field.name].value
+        if isinstance(value, _Invalid):
+            problems.append(value.problem)
+        elif values[field.name].present:
+            text = str(value)
             parts = text.split(';' if field.metadata['commas'] or ';' in text else ',')
             given[field.name] = tuple(dict.fromkeys(part.strip() for part in parts))
     return given, problems + _strays(options, rest, also)
@@ -177,7 +205,7 @@ def _read(
     values = absl_flags.FlagValues()
     values.set_gnu_getopt(True)
     for field, kind in options:
-        values[field.name] = absl_flags.Flag(
+        values[field.name] = _Flag(
             parser(field, kind),
             None,
             field.name,
@@ -201,11 +229,22 @@ def _read(
 
 
 def _strays(
-    options: Sequence[tuple[dataclasses.Field[Any], type]], rest: Sequence[str], also: type | None
+    options: Sequence[tuple[dataclasses.Field[Any], type]],
+    rest: Sequence[str],
+    also: type | None,
+    elsewhere: Elsewhere = lambda _: '',
 ) -> list[str]:
-    options = [*options, *(_options(also) if also else ())]
-    known = [name for field, _ in options for name in (field.name, *field.metadata['aliases'])]
-    return [_stray(word, known) for word in rest]
+    known = _names([*options, *(_options(also) if also else ())])
+    return [_stray(word, known, elsewhere) for word in rest]
+
+
+def has(config_class: type, name: str) -> bool:
+    """Whether a command has a flag that is typed so, without its dashes; --noNAME is the flag NAME."""
+    return bool({name, name.removeprefix('no')}.intersection(_names(_options(config_class))))
+
+
+def _names(options: Iterable[tuple[dataclasses.Field[Any], type]]) -> list[str]:
+    return [name for field, _ in options for name in (field.name, *field.metadata['aliases'])]
 
 
 def _without_cause(words: Sequence[str], error: str) -> list[str]:
@@ -214,12 +253,12 @@ def _without_cause(words: Sequence[str], error: str) -> list[str]:
     return [word for word in words if word.lstrip('-').partition('=')[0] not in names]
 
 
-def _stray(word: str, known: list[str]) -> str:
+def _stray(word: str, known: list[str], elsewhere: Elsewhere) -> str:
     if not word.startswith('-'):
         return f'{word!r} is a stray word: every option is written --name=value.{nearest(word, known)}'
     name = word.lstrip('-').partition('=')[0]
-    hint = f' {_ELSEWHERE[name]}' if name in _ELSEWHERE else nearest(name, known)
-    return f'--{name} is no flag of this command.{hint}'
+    hint = _ELSEWHERE.get(name) or elsewhere(name)
+    return f'--{name} is no flag of this command.{f" {hint}" if hint else nearest(name, known)}'
 
 
 def _options(config_class: type) -> Iterator[tuple[dataclasses.Field[Any], type]]:

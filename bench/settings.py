@@ -6,7 +6,7 @@
      "machine": {...}, "machine_fingerprint": "...",  which other machines refuse
      "measured": {...}}                             how they were found, and what they bring
 
-The file's flags stand before the user's words, so that what is typed wins.
+The file's flags stand before the user's words, but for those that the user typed: what is typed wins.
 """
 
 from __future__ import annotations
@@ -41,9 +41,15 @@ _FLAGS = frozenset(
 _TENSORFLOWS = ('tensorflow-cpu', 'tensorflow', 'intel-tensorflow')
 
 
-def parse(config_class: type[Config], words: Sequence[str], program: str) -> tuple[Config, list[str]]:
-    """The config that the words ask for, with the flags of the --settings= file among them, and all that is wrong."""
-    config, problems = flags.parse(config_class, words, program)
+def parse(
+    config_class: type[Config], words: Sequence[str], program: str, elsewhere: flags.Elsewhere = lambda _: ''
+) -> tuple[Config, list[str]]:
+    """The config that the words ask for, with the flags of the --settings= file among them, and all that is wrong.
+
+    Args:
+      elsewhere: as flags.parse takes it.
+    """
+    config, problems = flags.parse(config_class, words, program, elsewhere=elsewhere)
     path = path_of(config)
     if not path:
         return config, problems
@@ -51,7 +57,10 @@ def parse(config_class: type[Config], words: Sequence[str], program: str) -> tup
         found = read(path, of_this_machine=not _started_by_this_program())
     except UsageError as error:
         return config, [*problems, *error.problems]
-    tuned, wrong = flags.parse(config_class, [*words_of(found), *words], program)
+    # Only those that are not typed: a switch cannot be given as on and as off.
+    typed, _ = flags.several(config_class, words)
+    added = [word for name, word in zip(found['flags'], words_of(found), strict=True) if name not in typed]
+    tuned, wrong = flags.parse(config_class, [*added, *words], program, elsewhere=elsewhere)
     known = set(problems)
     return tuned, problems + [f'--settings={path}: {text}' for text in wrong if text not in known]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from bench.machine import tuning
+from bench.machine import numa, tuning
 
 Json = dict[str, Any]
 
@@ -37,6 +37,7 @@ def advise(facts: Json) -> list[Advice]:
         _bf16(facts),
         *_threads(facts),
         *_openmp(facts),
+        *_fast_cores(facts),
         _quota(facts),
         _numa(facts),
         _governor(facts),
@@ -50,17 +51,18 @@ def _has(facts: Json, name: str) -> bool:
 
 def _onednn(facts: Json) -> list[Advice]:
     found, on = [], facts['onednn']['on']
-    vector = _has(facts, 'avx2') or _has(facts, 'asimd')
+    is_arm = any(row['name'] == 'asimd' for row in facts['instruction_sets'])
+    name, title = ('asimd', 'Advanced SIMD (Neon)') if is_arm else ('avx2', 'AVX2')
     why = "Its convolutions are code for this processor; of TensorFlow's own the inner products alone are."
     if on is None:
         found.append(Advice('--mkl=on', 'unknown', f'{why} Whether it is on could not be seen.'))
     elif on:
         found.append(Advice('--mkl=on', 'done', why))
-    elif vector:
+    elif _has(facts, name):
         measure = '`sweep --ladder --model=NAME` tells what it brings a network.'
         found.append(Advice('--mkl=on', 'try', f'{why} {measure} Off: {facts["onednn"]["reason"]}'))
     else:
-        found.append(Advice('--mkl=on', 'try', 'Without AVX2 oneDNN may be slower than the stock kernels.'))
+        found.append(Advice('--mkl=on', 'try', f'Without {title} oneDNN may be slower than the stock kernels.'))
     missing = [row['title'] for row in facts['instruction_sets'] if (row['processor'], row['built']) == ('yes', 'no')]
     if missing:
         text = f'This one was not built for {", ".join(missing)}. With oneDNN on, that gains only what oneDNN leaves.'
@@ -110,6 +112,25 @@ def _openmp(facts: Json) -> list[Advice]:
     for reason, flags in skipped.items():
         found.append(Advice(', '.join(flags), 'unknown' if reason == tuning.UNKNOWN_OPENMP else 'no', reason))
     return found
+
+
+def _fast_cores(facts: Json) -> list[Advice]:
+    """Where there are several kinds of cores."""
+    kinds = facts['processor']['core_kinds']
+    if not kinds:
+        return []
+    fast, allowed = numa.parse(kinds[0]['cpus']), numa.parse(facts['limits']['affinity'])
+    if not allowed & fast:
+        text = f'This process may not run on the {kinds[0]["name"]} (CPU {kinds[0]["cpus"]}).'
+        return [Advice(f'--cpu_affinity={kinds[0]["cpus"]}', 'no', text)]
+    setting = f'--cpu_affinity={numa.format_list(allowed & fast)}'
+    if allowed <= fast:
+        return [Advice(setting, 'done', f'This process runs on the {kinds[0]["name"]} alone.')]
+    text = (
+        f'An operation is divided evenly among threads and waits for the slowest: on {kinds[0]["name"]} alone it is '
+        'often faster, and steadier.'
+    )
+    return [Advice(setting, 'try', text)]
 
 
 def _quota(facts: Json) -> Advice:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from bench.machine import cpu, environment, libraries
+from bench.machine import cpu, environment, instruction_sets, libraries
 
 # On x86-64 TensorFlow turns oneDNN on by itself where the processor has one of these (tensorflow/core/util/port.cc).
 _ONEDNN_BY_DEFAULT = frozenset({'avx512_vnni', 'avx512_bf16', 'avx_vnni', 'amx_tile', 'amx_int8', 'amx_bf16'})
@@ -100,16 +100,16 @@ def _onednn(
     is_v1 = flags >= _NEOVERSE_V1 and 'sve2' not in flags
     if setting or turn is MKL or flags & _ONEDNN_BY_DEFAULT or is_v1:
         return True, ''
-    return (
-        False,
-        'TensorFlow leaves it off by itself on processors without AVX512_VNNI, AVX_VNNI or AMX, but for ARM Neoverse '
-        'V1; --mkl=on turns it on.',
-    )
+    which = 'without AVX512_VNNI, AVX_VNNI or AMX'
+    if instruction_sets.is_arm(flags):
+        which = 'of ARM, but for Neoverse V1'
+    return False, f'TensorFlow leaves it off by itself on processors {which}; --mkl=on turns it on.'
 
 
 def _bf16(environ: Mapping[str, str], flags: frozenset[str], given: Mapping[str, str]) -> tuple[bool, str]:
-    if 'asimd' in flags:
-        return False, 'TensorFlow has oneDNN compute in bfloat16 on x86-64 alone.'
+    if instruction_sets.is_arm(flags):
+        has = ', though this one has BF16' if 'bf16' in flags else ''
+        return False, f'TensorFlow does not have oneDNN compute in bfloat16 on processors of ARM{has}.'
     if not flags & _BF16:
         return False, 'the processor has neither AVX512_BF16 nor AMX_BF16.'
     for name in _ISA_LIMITS:

@@ -98,12 +98,10 @@ def events(cpus: Collection[int]) -> Events:
     usage = resource.getrusage(resource.RUSAGE_SELF)
     quota_periods, quota_seconds = quota([*cgroup.values('cpu.stat'), *cgroup.values('cpu.stat', 'cpu')])
     pressure = next(cgroup.values('memory.pressure'), '') or _text(_PROC / 'pressure' / 'memory')
-    counts = [_thermal(_CPUS / f'cpu{cpu}' / 'thermal_throttle') for cpu in cpus]
-    thermal = [count for count in counts if count is not None]
     return Events(
         quota_periods=quota_periods,
         quota_seconds=quota_seconds,
-        thermal=sum(thermal) if thermal else None,
+        thermal=thermal_throttles(cpus),
         major_faults=usage.ru_majflt,
         swapped_pages=swapped_pages(_text(_PROC / 'vmstat')),
         preemptions=usage.ru_nivcsw,
@@ -124,6 +122,16 @@ def family(root: int, known: Mapping[int, Process]) -> set[int]:
         fresh = {pid for pid, process in known.items() if process.parent in fresh} - members
         members |= fresh
     return members
+
+
+def thermal_throttles(cpus: Collection[int], root: Path = _CPUS) -> int | None:
+    """How often processors were slowed down because of heat since the machine started.
+
+    None where none of them has a counter: Linux has them of Intel's processors, and virtual machines have none.
+    """
+    counts = [_thermal(root / f'cpu{cpu}' / 'thermal_throttle') for cpu in cpus]
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
 
 
 # Texts

@@ -10,7 +10,20 @@ import importlib.metadata
 import platform
 from typing import Any
 
-from bench.machine import capabilities, cgroup, container, cpu, instruction_sets, libraries, memory, numa, probe, tuning
+from bench.machine import (
+    capabilities,
+    cgroup,
+    container,
+    core_kinds,
+    counters,
+    cpu,
+    instruction_sets,
+    libraries,
+    memory,
+    numa,
+    probe,
+    tuning,
+)
 from bench.machine.options import MachineOptions
 from bench.machine.probe import Probe
 from bench.machine.virtualization import hypervisor
@@ -45,7 +58,9 @@ def _processor() -> Json:
     return {
         **{name: found[name] for name in keep},
         **cpu.frequency(),
+        'thermal_throttles': counters.thermal_throttles(numa.allowed()),
         'hypervisor': hypervisor(cpu.flags()),
+        'core_kinds': [{'name': kind.name, 'cpus': numa.format_list(kind.cpus)} for kind in core_kinds.found()],
         'caches': cpu.caches(),
         'nodes': {str(node): numa.format_list(cpus) for node, cpus in numa.nodes().items()},
         'kernel': platform.release(),

@@ -92,6 +92,18 @@ def of_architecture(flags: Iterable[str]) -> tuple[InstructionSet, ...]:
     return ARM if found & {'asimd', 'fp', 'neon'} else ()
 
 
+def is_arm(flags: Iterable[str]) -> bool:
+    """Whether a processor with these flags is one of ARM's architecture."""
+    return of_architecture(flags) is ARM
+
+
+def foreign(name: str, flags: Iterable[str]) -> tuple[str, str] | None:
+    """(that of the instruction set, that of the processor): the architectures, where these are two; or None."""
+    theirs = {one.name: kind for kind, sets in (('x86', X86), ('ARM', ARM)) for one in sets}[name]
+    mine = {X86: 'x86', ARM: 'ARM'}.get(of_architecture(flags), theirs)
+    return None if mine == theirs else (theirs, mine)
+
+
 def level(name: str) -> str | None:
     """The key in LEVELS of a level as oneDNN's log or a user spells it, or None."""
     upper = name.upper()

@@ -83,6 +83,7 @@ def _max_isa_problems(options: MachineOptions) -> list[str]:
     can = instruction_sets.levels_of(cpu.flags())
     if options.onednn_max_isa not in (*can, *instruction_sets.untold_levels(cpu.flags())):
         what = f'has {", ".join(can)}' if can else 'is not one that oneDNN knows these levels of'
+        what = 'is one of ARM, and these levels are of x86' if instruction_sets.is_arm(cpu.flags()) else what
         return [f'{flag} would limit nothing: the processor {what}.']
     return []
 

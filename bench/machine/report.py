@@ -59,17 +59,26 @@ def _processor(facts: Json) -> list[tuple[str, str]]:
     ranges = ''
     if found['most_megahertz'] is not None:
         ranges = f', {found["least_megahertz"]:.0f} to {found["most_megahertz"]:.0f} possible'
+    kinds = '; '.join(f'{kind["name"]}: CPU {kind["cpus"]}' for kind in found['core_kinds'])
     return [
         ('name', f'{found["name"]} ({", ".join([found["vendor"], *numbers])})'),
         ('architecture', f'{found["architecture"]}, kernel {found["kernel"]}'),
         ('cores', f'{_unknown(found["cores"])} cores, {_unknown(found["threads"])} threads'),
+        *([('kinds of cores', kinds)] if kinds else []),
         ('NUMA', '; '.join(nodes) or 'unknown'),
         ('caches', '; '.join(_cache(cache) for cache in found['caches']) or 'unknown'),
         ('frequency', _unknown(found['megahertz'], '{:.0f} MHz now') + ranges),
+        ('heat', _heat(found['thermal_throttles'])),
         ('governor', _unknown(found['governor'])),
         ('virtual', virtual.get(found['hypervisor'], f'yes: {found["hypervisor"]}')),
         ('container', _container(facts['container'])),
     ]
+
+
+def _heat(throttles: int | None) -> str:
+    if throttles is None:
+        return 'unknown: no counter here, so that no run is warned of it'
+    return f'slowed the processors down {throttles} times since the machine started'
 
 
 def _cache(cache: Json) -> str:

@@ -18,6 +18,8 @@ from bench.machine.probe import Probe
 from bench.options import option
 
 _SETS = {one.name: one for one in (*instruction_sets.X86, *instruction_sets.ARM)}
+# As ARM's set of vectors is called beside Linux's name of it.
+_ALSO = {'neon': 'asimd'}
 _COLUMNS = ('built', 'onednn')
 _WORDS = (*_SETS, 'onednn', 'openmp')
 
@@ -28,9 +30,9 @@ class MachineConfig:
 
     require: str | None = option(
         None,
-        'Tell only whether these are there, and end with status 1 where one is not: avx2 (the processor has it), '
-        'built:avx2 (TensorFlow was built for it), onednn:avx2 (oneDNN computes with it), onednn, openmp, ...; '
-        'comma-separated.',
+        'Tell only whether these are there, and end with status 1 where one is not: avx2, or on ARM sve (the processor '
+        'has it), built:avx2 (TensorFlow was built for it), onednn:avx2 (oneDNN computes with it), onednn, openmp, '
+        '...; comma-separated.',
     )
     json: bool = option(False, 'Print JSON instead of tables.')
     machine: MachineOptions = dataclasses.field(default_factory=MachineOptions, metadata={'group': True})
@@ -40,7 +42,7 @@ class MachineConfig:
         del detect
         found = machine_problems(self.machine)
         if self.require is not None and not self.required():
-            found.append(f'--require= names nothing. There are: {", ".join(_WORDS)}; built: and onednn: before a set.')
+            found.append(f'--require= names nothing.{_there_are()}')
         for column, name in self.required():
             if column not in ('', *_COLUMNS) or name not in (_SETS if column else _WORDS):
                 word = f'{column}:{name}' if column else name
@@ -51,14 +53,21 @@ class MachineConfig:
         """(column, name) of each requirement: ('', 'avx2'), ('built', 'avx2'), ('', 'onednn')."""
         words = [word.strip().lower().replace('.', '_').replace('-', '_') for word in (self.require or '').split(',')]
         pairs = [word.partition(':') for word in words if word]
-        return [(first, last) if colon else ('', first) for first, colon, last in pairs]
+        named = [(first, last) if colon else ('', first) for first, colon, last in pairs]
+        return [(column, _ALSO.get(name, name)) for column, name in named]
 
 
 def _hint(name: str) -> str:
     longer = [word for word in _WORDS if name and word.startswith(name)]
     if longer:
         return f' Did you mean {" or ".join(longer)}?'
-    return errors.nearest(name, _WORDS) or f' There are: {", ".join(_WORDS)}; built: and onednn: before a set.'
+    return errors.nearest(name, (*_WORDS, *_ALSO)) or _there_are()
+
+
+def _there_are() -> str:
+    """The requirements that a processor of this one's architecture can meet; all where that is not known."""
+    mine = [one.name for one in instruction_sets.of_architecture(cpu.flags())] or _SETS
+    return f' There are: {", ".join((*mine, "onednn", "openmp"))}; built: and onednn: before a set.'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +101,8 @@ def answers(
 def _answer(column: str, name: str, ask: Callable[[], Probe | str], given: Mapping[str, str]) -> Answer:
     if not column and name == 'openmp':
         return _openmp()
+    if name in _SETS and (kinds := instruction_sets.foreign(name, cpu.flags())):
+        return Answer(f'{column}:{name}' if column else name, False, _foreign(name, *kinds))
     if not column and name in _SETS:
         who = f'the processor ({cpu.processor().name})'
         whys = {'yes': f'{who} has it', 'no': f'{who} does not have it'}
@@ -114,6 +125,14 @@ def _answer(column: str, name: str, ask: Callable[[], Probe | str], given: Mappi
     state, evidence = probe.dispatched(one, flags, seen)
     evidence = evidence or f'the processor ({cpu.processor().name}) does not have it'
     return Answer(word, state == 'yes', evidence if state != 'unknown' else f'unknown: {evidence}')
+
+
+def _foreign(name: str, theirs: str, mine: str) -> str:
+    has = [one.name for one in instruction_sets.of_architecture(cpu.flags()) if one.name in cpu.flags()]
+    return (
+        f'{_SETS[name].title} is an instruction set of {theirs}, and this is an {mine} processor '
+        f'({cpu.processor().name}), which has {", ".join(has) or "none that count here"}'
+    )
 
 
 def _onednn(seen: Probe, given: Mapping[str, str]) -> Answer:

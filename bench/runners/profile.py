@@ -3,6 +3,9 @@
 An operation cannot be faster than its arithmetic at the machine's peak, nor than its bytes at the memory's bandwidth:
 the roofline model (Williams, Waterman and Patterson, CACM 52, 2009). What it takes above that is lost. Operands that
 are in the caches already can make an operation faster than the roofline, whose bytes all come from memory.
+
+The operations and the time between them, in which TensorFlow looks for the next one, add up to the step: each is the
+median of the traced steps, so that what disturbed one operation in one of them is in neither.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from analysis import plots, roofline
+from analysis import plots, roofline, statistics
 from bench import files, record
 from bench.machine.rates import Rates
 from bench.record import Json
@@ -18,7 +21,7 @@ from bench.runners import operation_work, summary
 from bench.runners.trace import Operation, Trace
 from bench.screen import Screen
 
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
 # What gradients, clones and updates put before the name of the layer that they belong to.
 _PREFIX = re.compile(r'^(?:gradients/)?(?:clone_\d+/)?(?:\w+/update_)?')
 _BATCH_NORM = '/BatchNorm'
@@ -64,6 +67,7 @@ def assemble(trace: Trace, rates: Mapping[str, Rates], run: Json) -> Json:
         'peak_gflops': {precision: peak / 1e9 for precision, peak in peaks.items()},
         'memory_gb_per_second': bandwidth / 1e9,
         'traced_step_seconds': list(trace.step_seconds),
+        'between_seconds': statistics.quantile(trace.between_seconds, 0.5),
         'operations': sorted(operations, key=lambda line: line['lost_seconds'] or 0.0, reverse=True),
     }
 

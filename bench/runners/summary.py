@@ -80,10 +80,11 @@ def _noise(noise: Json) -> str:
     if others is None or stolen is None:
         return 'this system does not tell of other processes'
     share = 100 * stolen / noise['seconds'] / processors
-    return (
-        f'other processes kept {others:.2f} of {processors} processors busy; {share:.1f} % of their time was stolen'
-        + ('' if noise['megahertz'] else '; their frequency is not told here')
-    )
+    text = f'other processes kept {others:.2f} of {processors} processors busy; {share:.1f} % of their time was stolen'
+    watched = {'their frequency': noise['megahertz'], 'whether heat slows them': noise['thermal_throttles']}
+    untold = [what for what, seen in watched.items() if seen is None]
+    verb = 'is' if len(untold) == 1 else 'are'
+    return f'{text}; {" and ".join(untold)} {verb} not told here' if untold else text
 
 
 def settings_text(found: Json) -> str:

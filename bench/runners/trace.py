@@ -52,10 +52,12 @@ class Trace:
 
     Attributes:
       step_seconds: from the start of the first operation to the end of the last, of each step.
+      between_seconds: in which no operation ran, while TensorFlow looked for the next one, of each step.
     """
 
     step_seconds: tuple[float, ...]
     operations: tuple[Operation, ...]
+    between_seconds: tuple[float, ...]
 
 
 def trace(session: tf.Session, fetches: Sequence[Any], stop_requested: Callable[[], bool]) -> Trace | None:
@@ -92,12 +94,26 @@ def read(steps: Sequence[tf.RunMetadata]) -> Trace:
     for name, each in seconds.items():
         count = max(1, counts[name] // len(steps))
         operations.append(_operation(name, nodes.get(name), results, count, statistics.quantile(each, 0.5)))
-    return Trace(tuple(_duration(ran) for ran in stats), tuple(operations))
+    return Trace(tuple(map(_duration, stats)), tuple(operations), tuple(map(_between, stats)))
 
 
 def _duration(ran: Iterable[Any]) -> float:
     starts, ends = zip(*((s.all_start_nanos, s.all_start_nanos + s.all_end_rel_nanos) for s in ran), strict=True)
     return float(max(ends) - min(starts)) / 1e9
+
+
+def _between(ran: Sequence[Any]) -> float:
+    """The step without the time in which any operation ran; operations at the same time count once."""
+    spans = sorted(
+        (stat.all_start_nanos + stat.op_start_rel_nanos, stat.all_start_nanos + stat.op_end_rel_nanos)
+        for stat in ran
+        if stat.node_name != _SOURCE
+    )
+    busy = until = 0
+    for start, end in spans:
+        busy += max(0, end - max(start, until))
+        until = max(until, end)
+    return max(0.0, _duration(ran) - busy / 1e9)
 
 
 def _results(ran: Iterable[Any]) -> dict[str, dict[int, Operand]]:

@@ -47,15 +47,19 @@ def rungs(has: frozenset[str] | None = None) -> tuple[list[Mapping[str, str]], l
     if not levels:
         # ARM's processors.
         found += [{'mkl': 'on', 'precision': 'fp32', 'data_format': layout} for layout in _LAYOUTS]
-    return found, _left_out(levels, instruction_sets.untold_levels(has), {rung['precision'] for rung in found})
+    untold = instruction_sets.untold_levels(has)
+    lacks = 'TensorFlow computes in it with AVX512_BF16 or AMX, which this processor has not.'
+    if instruction_sets.is_arm(has):
+        lacks = 'TensorFlow does not have oneDNN compute in it on processors of ARM.'
+    return found, _left_out(levels, untold, {rung['precision'] for rung in found}, lacks)
 
 
-def _left_out(levels: Sequence[str], untold: Sequence[str], precisions: set[str]) -> list[str]:
+def _left_out(levels: Sequence[str], untold: Sequence[str], precisions: set[str], lacks_bf16: str) -> list[str]:
     found = ["NCHW without oneDNN: TensorFlow's own kernels compute convolutions on CPUs in NHWC alone."]
     if 'bf16' in precisions:
         found.append('bf16 without oneDNN, or with less than its instruction sets: nothing computes in it there.')
     else:
-        found.append('bf16: TensorFlow computes in it with AVX512_BF16 or AMX, which this processor has not.')
+        found.append(f'bf16: {lacks_bf16}')
     found += [f'fp32 with {level}: it adds arithmetic in bfloat16 alone.' for level in levels if level in _BF16]
     found += [f'{level}: it adds {_OTHERS[level]} alone.' for level in levels if level in _OTHERS]
     found += [f'{level}: Linux does not tell whether this processor has it.' for level in untold]

@@ -26,6 +26,7 @@ PROFILE: dict[str, Any] = {
     'peak_gflops': {'fp32': 200.0},
     'memory_gb_per_second': 20.0,
     'traced_step_seconds': [0.050, 0.040, 0.045],
+    'between_seconds': 0.009,
     'operations': [
         line('Conv2D', 'net/conv1', 16, 6),
         line('Relu', 'net/conv1', 9, 5),
@@ -52,9 +53,26 @@ def test_the_tables_say_what_is_lost_and_what_is_not_known() -> None:
     assert text[0] == 'traced      3 steps of 45.0 ms; operations 36.0, of which 17.0 above the roofline'
     assert text[2] == 'unknown     the work of 1 operations, which take 2.0 ms'
     (row,) = (each for each in text if each.endswith(' Conv2D'))
-    # 12 of 36 ms; 2 G operations and 0.2 GB in 24 ms; 12 of 24 ms by the roofline.
-    assert row.split() == ['12.00', '33.3', '%', '24.00', '2', '83.3', '8.3', '50', '%', 'Conv2D']
+    # 12 of 45 ms; 2 G operations and 0.2 GB in 24 ms; 12 of 24 ms by the roofline.
+    assert row.split() == ['12.00', '26.7', '%', '24.00', '2', '83.3', '8.3', '50', '%', 'Conv2D']
     assert not [each for each in text if each.endswith(' Strange')], 'nobody knows what it loses'
+
+
+def test_the_rows_of_a_table_do_not_add_up_to_the_step() -> None:
+    many = copy.deepcopy(PROFILE)
+    # Eleven that lose 1 ms each: one more than a table has rows, with the three of before.
+    many['operations'] += [line(f'Many{index}', f'net/many{index}', 3, 2) for index in range(11)]
+    cases = ((PROFILE, ('(1 other)', '(1 other)'), 45.0), (many, ('(5 others)', '(4 others)'), 78.0))
+    for profile, others, step in cases:
+        text = roofline.lines(profile)
+        starts = [number for number, row in enumerate(text) if row.lstrip().startswith('lost ms')]
+        for start, end, rest in zip(starts, (starts[1] - 1, len(text)), others, strict=True):
+            rows = text[start + 1 : end]
+            assert sum(float(row.split()[3]) for row in rows) == pytest.approx(step)
+            assert rows[-2].endswith(rest)
+            # 9 of the step's 45 or 78 ms, in which nothing is computed.
+            assert rows[-1].split() == ['9.00', f'{900 / step:.1f}', '%', '9.00', 'between', 'operations']
+            assert rows[-1].index('between') == rows[0].index(rows[0].split()[-1])
 
 
 def test_no_line_is_wider_than_a_terminal() -> None:
@@ -79,7 +97,8 @@ def test_numbers_of_points_that_lie_on_each_other_cannot_be_read(
         patched.setattr(pyplot, 'close', lambda figure: None)
         roofline.plot(PROFILE, tmp_path / 'roofline.png')
         figure = pyplot.gcf()
-    texts = [text.get_text() for text in figure.axes[0].texts]
+    texts, beside = ([text.get_text() for text in axes.texts] for axes in figure.axes)
     pyplot.close(figure)
     # 62.5 GFLOP/s; 111 and 125.
     assert texts == ['200 GFLOP/s in fp32', '20.0 GB/s', '1', '2, 3']
+    assert beside[-2:] == ['9.0', 'between operations']

@@ -11,6 +11,7 @@ import pytest
 from program import command, python, run
 
 from bench import errors
+from bench.cli import main
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,9 @@ from bench import errors
         (['--learning_rate=nan'], ['--learning_rate=nan']),
         (['--data_format=nchw'], ['NHWC, NCHW', 'Did you mean NCHW?']),
         (['--batchsize=4'], ['--batchsize is no flag', 'Did you mean batch_size?']),
+        (['--repetitions=5'], ['--repetitions is no flag of this command. It is one of `sweep`; leave it out here.']),
+        (['--order_seed=5'], ['It is one of `autotune` and `sweep`; leave it out here.']),
+        (['machine', '--batch_size=5'], ['It is one of `benchmark`; leave it out here.']),
         (['--forward_only=maybe'], ['true or false']),
         (['--model=lenet', 'extra'], ["'extra' is a stray word"]),
         (['--model'], ['--model']),
@@ -59,6 +63,18 @@ def test_wrong_usage_is_told_with_value_and_remedy(words: list[str], told: list[
         assert text in done.stderr
     assert 'Traceback' not in done.stderr
     assert done.stdout == ''
+
+
+# With the file that a search wrote, too: it is read by a run, and the search's own flags are not.
+@pytest.mark.parametrize('start', [[], ['benchmark'], ['--settings=/no/such/file']])
+@pytest.mark.parametrize(
+    'word', ['--autotune_seconds=60', '--allow_bf16', '--noallow_bf16', '--allow_batch_size', '--settings_file=x.json']
+)
+def test_who_forgets_autotune_is_not_told_so(start: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*start, '--model=lenet', word]) == 2
+    name = word.partition('=')[0]
+    told = f'error: {name} is no flag of this command. It is read with --autotune alone: add that, or leave it out.\n'
+    assert told in capsys.readouterr().err
 
 
 def test_all_problems_are_told_together() -> None:

@@ -158,7 +158,8 @@ def test_tables_fit_in_a_hundred_columns_with_the_longest_of_names(found: dict[s
 
 def test_a_machine_that_tells_nothing_is_shown_as_unknown() -> None:
     nothing = facts.collect('TensorFlow could not be asked: it is not installed.')
-    for name in ('megahertz', 'governor', 'hypervisor', 'cores', 'threads', 'most_megahertz', 'least_megahertz'):
+    numbers = ('megahertz', 'most_megahertz', 'least_megahertz', 'thermal_throttles', 'cores', 'threads')
+    for name in (*numbers, 'governor', 'hypervisor'):
         nothing['processor'][name] = None
     nothing['processor'] |= {'nodes': {}, 'caches': []}
     nothing['memory'] |= {'transparent_huge_pages': None, 'reserved_huge_pages': None, 'allocator': None}
@@ -168,6 +169,10 @@ def test_a_machine_that_tells_nothing_is_shown_as_unknown() -> None:
     text = report.render(nothing, advice.advise(nothing), colours=False)
     assert text.count('unknown') > 15
     assert 'None' not in text
+    (heat,) = (line for line in text.splitlines() if line.strip().startswith('heat'))
+    assert 'unknown: no counter here' in heat
+    nothing['processor']['thermal_throttles'] = 7
+    assert 'slowed the processors down 7 times' in report.render(nothing, advice.advise(nothing), colours=False)
 
 
 def advised(told: dict[str, Any]) -> dict[str, str]:

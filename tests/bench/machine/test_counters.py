@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bench.machine import counters
@@ -71,6 +73,18 @@ def test_stalls_are_those_of_some_tasks_in_seconds() -> None:
     )
     assert counters.stalled_seconds(text) == pytest.approx(10.181257)
     assert counters.stalled_seconds('') is None
+
+
+def test_heat_that_nothing_counts_is_taken_for_none_and_what_is_counted_for_nothing(tmp_path: Path) -> None:
+    # Processor 0 of Intel's, whose package has a counter too; 1 without the package's; 2 of a virtual machine.
+    for name, text in (('cpu0', '3'), ('cpu1', '0')):
+        (tmp_path / name / 'thermal_throttle').mkdir(parents=True)
+        (tmp_path / name / 'thermal_throttle' / 'core_throttle_count').write_text(f'{text}\n')
+    (tmp_path / 'cpu0' / 'thermal_throttle' / 'package_throttle_count').write_text('4\n')
+    (tmp_path / 'cpu2').mkdir()
+    assert counters.thermal_throttles({0, 1, 2}, tmp_path) == 7
+    assert counters.thermal_throttles({1}, tmp_path) == 0
+    assert counters.thermal_throttles({2, 9}, tmp_path) is None
 
 
 def test_a_family_has_grandchildren_and_no_neighbours() -> None:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from bench.machine import capabilities, cpu, instruction_sets, proc_cpuinfo, requirements
+from bench.machine import (
+    advice,
+    capabilities,
+    cpu,
+    facts,
+    instruction_sets,
+    libraries,
+    proc_cpuinfo,
+    requirements,
+)
 from bench.machine.options import MachineOptions, machine_problems
+from bench.machine.probe import Probe
+from bench.machine.requirements import MachineConfig
 from bench.sweep import ladder
 
 TEXTS = Path(__file__).parents[2] / 'data' / 'cpuinfo'
@@ -43,6 +55,12 @@ PROCESSORS = {
     'arm_a64fx': ('A64FX', 'Fujitsu', (None, None, None), f'{NEON} sve'),
     'arm_apple_m1': ('Icestorm (M1)', 'Apple', (None, None, None), f'{NEON} asimddp'),
 }  # fmt: skip
+
+# As TensorFlow tells it where it leaves oneDNN off by itself.
+SEEN_WITHOUT_ONEDNN = Probe(
+    tensorflow={'version': '2.18.1', 'git_version': 'v2.18.1', 'compiler': '12'}, onednn=False, onednn_version=None,
+    isa=None, runtime=None, convolutions={}, failed={}, unused=(), libraries=(),
+)  # fmt: skip
 
 
 def read(name: str) -> str:
@@ -137,6 +155,67 @@ def test_a_processor_is_said_to_lack_what_linux_does_not_list(
 def test_what_tensorflow_does_by_itself_on_a_recorded_processor(name: str, onednn: bool, bf16: bool) -> None:
     found = capabilities.detect({}, parsed(name).flags, openmp=())
     assert (found.onednn, found.bf16) == (onednn, bf16)
+
+
+ARMS = [name for name in PROCESSORS if name.startswith('arm_')]
+X86_WORDS = re.compile(r'avx|amx|\bsse|vnni|x86', re.IGNORECASE)
+
+
+@pytest.fixture
+def here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> proc_cpuinfo.Processor:
+    """A recorded processor in the place of this one; TensorFlow is not asked."""
+    found = parsed(request.param)
+    monkeypatch.setattr(cpu, 'processor', lambda: found)
+    for turn in (capabilities.STOCK, capabilities.MKL):
+        monkeypatch.delenv(turn.name, raising=False)
+    monkeypatch.setattr(libraries, 'openmp', lambda: ())
+    return found
+
+
+def asked(word: str) -> requirements.Answer:
+    (answer,) = requirements.answers(MachineConfig(require=word).required(), pytest.fail)
+    return answer
+
+
+@pytest.mark.parametrize('here', ARMS, indirect=True)
+def test_an_arm_processor_is_told_of_x86(here: proc_cpuinfo.Processor) -> None:
+    told = [asked(word).reason for word in ('asimd', 'Neon', 'sve', 'sve2', 'bf16', 'i8mm')]
+    for asking in ('', 'sve3'):
+        told += MachineConfig(require=asking).problems(capabilities.detect)
+    can = capabilities.detect()
+    told += [can.onednn_reason, can.bf16_reason, *ladder.rungs(here.flags)[1]]
+    for onednn_seen in ('not asked', SEEN_WITHOUT_ONEDNN):
+        found = facts.collect(onednn_seen)
+        told += [text for each in advice.advise(found) for text in (each.setting, each.reason)]
+        told += [row['title'] for row in found['instruction_sets']]
+    assert [text for text in told if X86_WORDS.search(text)] == []
+    assert asked('neon').met
+
+
+@pytest.mark.parametrize('here', ['arm_neoverse_v1'], indirect=True)
+@pytest.mark.parametrize('word', ['avx2', 'built:avx2', 'onednn:avx2'])
+def test_what_is_of_x86_is_merely_missing_on_arm(here: proc_cpuinfo.Processor, word: str) -> None:
+    # TensorFlow was not asked: pytest.fail stands for it.
+    assert asked(word) == requirements.Answer(
+        word,
+        False,
+        'AVX2 is an instruction set of x86, and this is an ARM processor (Neoverse-V1), which has '
+        'asimd, asimddp, i8mm, bf16, sve',
+    )
+    (told,) = machine_problems(MachineOptions(onednn_max_isa='AVX2'))
+    assert told.endswith('the processor is one of ARM, and these levels are of x86.')
+    assert 'though this one has BF16' in capabilities.detect().bf16_reason
+
+
+@pytest.mark.parametrize('here', ['amd_zen4'], indirect=True)
+def test_what_is_of_arm_is_merely_missing_on_x86(here: proc_cpuinfo.Processor) -> None:
+    answer = asked('bf16')
+    assert not answer.met
+    assert answer.reason.startswith('BF16 is an instruction set of ARM, and this is an x86 processor (AMD EPYC 9654')
+    assert answer.reason.endswith('avx512_bf16')
+    (told,) = MachineConfig(require='').problems(capabilities.detect)
+    assert 'avx2' in told
+    assert 'asimd' not in told
 
 
 def test_each_processor_tells_its_own_frequency() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def test_the_roofline_is_the_slower_of_arithmetic_and_memory() -> None:
             operation('net/conv1/Const', 'Const', 0.001, Work(0, 0, False)),
             operation('strange', 'unknown', 0.002, None),
         ),
+        (0.001,),
     )
     lines = {line['name']: line for line in profile.assemble(seen, RATES, {})['operations']}
     limits = {name: line['roofline_seconds'] for name, line in lines.items()}
@@ -58,7 +60,7 @@ def test_the_roofline_is_the_slower_of_arithmetic_and_memory() -> None:
 def test_a_network_that_computes_in_bfloat16_unasked_loses_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, 'measure', lambda _, precision: RATES[precision])
     work = Work(10**7, 4 * 10**8, False)
-    seen = Trace((0.1,), (operation('a', 'Relu', 0.03, work), operation('b', 'Relu', 0.03, work, 'bf16')))
+    seen = Trace((0.1,), (operation('a', 'Relu', 0.03, work), operation('b', 'Relu', 0.03, work, 'bf16')), (0.0,))
     run = configs.BenchmarkConfig()
     measured = execution._machine_rates(run, seen, Screen())
     assert list(measured) == ['fp32', 'bf16']
@@ -67,9 +69,37 @@ def test_a_network_that_computes_in_bfloat16_unasked_loses_its_record(monkeypatc
 
 
 def test_an_operation_faster_than_the_roofline_loses_nothing() -> None:
-    seen = Trace((0.1,), (operation('net/conv1/Relu', 'Relu', 0.001, Work(10**7, 4 * 10**8, False)),))
+    seen = Trace((0.1,), (operation('net/conv1/Relu', 'Relu', 0.001, Work(10**7, 4 * 10**8, False)),), (0.0,))
     (line,) = profile.assemble(seen, RATES, {})['operations']
     assert line['lost_seconds'] == 0.0
+
+
+def noted(spans: dict[str, tuple[int, int]]) -> tf.RunMetadata:
+    """A step as TensorFlow notes it: of each operation the milliseconds between which it ran, after 1 s."""
+    step = tf.RunMetadata()
+    device = step.step_stats.dev_stats.add()
+    # The graph's beginning is no operation; 1 ms before and after each is TensorFlow's own.
+    for name, (start, end) in {'_SOURCE': (0, 30), **spans}.items():
+        device.node_stats.add(
+            node_name=name,
+            all_start_nanos=10**9 + (start - 1) * 10**6,
+            op_start_rel_nanos=10**6,
+            op_end_rel_nanos=(end - start + 1) * 10**6,
+            all_end_rel_nanos=(end - start + 2) * 10**6,
+        )
+    return step
+
+
+def test_time_in_which_no_operation_runs_belongs_to_none_and_is_lost_from_the_step() -> None:
+    # From -1 (_SOURCE) to 41 ms: 42; operations 5 to 10, 12 to 32 (two at a time, one within the other), 35 to 40.
+    steps = [noted({'a': (5, 10), 'b': (12, 32), 'c': (14, 20), 'd': (35, 40)})]
+    # One after the other: 42 - 5 - 20 - 6 - 4.
+    steps.append(noted({'a': (5, 10), 'b': (10, 30), 'c': (30, 36), 'd': (36, 40)}))
+    seen = trace.read(steps)
+    assert seen.step_seconds == pytest.approx((0.042, 0.042))
+    assert seen.between_seconds == pytest.approx((0.012, 0.007))
+    found = profile.assemble(dataclasses.replace(seen, between_seconds=(0.004, 0.009, 0.005)), RATES, {})
+    assert found['between_seconds'] == pytest.approx(0.005)
 
 
 LAYERS = frozenset({'vgg_16/conv1/conv1_2', 'vgg_16/conv1', 'resnet/unit_1/conv1'})
@@ -124,6 +154,10 @@ def traced(model: str, **changes: Any) -> tuple[Trace, int]:
         seen = trace.trace(running, [made.operation, made.loss], lambda: next(stops))
     assert seen is not None
     assert len(seen.step_seconds) == 1
+    # One operation at a time: they and what is between them are the step.
+    between, together = seen.between_seconds[0], sum(each.seconds for each in seen.operations)
+    assert between + together == pytest.approx(seen.step_seconds[0])
+    assert between > 0
     return seen, made.multiply_adds * config.images_per_step
 
 

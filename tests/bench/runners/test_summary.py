@@ -74,6 +74,32 @@ def test_why_there_is_no_interval_is_not_told(
     assert shown(capsys, config(), seconds)['throughput'].startswith(told)
 
 
+MEGAHERTZ = {'low': 3290.0, 'median': 3300.0, 'high': 3310.0}
+
+
+@pytest.mark.parametrize(
+    ('megahertz', 'throttles', 'told'),
+    [
+        (MEGAHERTZ, 0, ''),
+        (MEGAHERTZ, 7, ''),
+        (MEGAHERTZ, None, '; whether heat slows them is not told here'),
+        (None, 0, '; their frequency is not told here'),
+        (None, None, '; their frequency and whether heat slows them are not told here'),
+    ],
+)
+def test_what_could_not_be_watched_is_taken_for_quiet(
+    capsys: pytest.CaptureFixture[str], megahertz: dict[str, float] | None, throttles: int | None, told: str
+) -> None:
+    run = recorded(config(), [0.5])
+    run['workers'][0]['noise'] = {
+        'seconds': 20.0, 'processors': 2, 'other_processors': 0.02, 'stolen_seconds': 0.4,
+        'megahertz': megahertz, 'thermal_throttles': throttles,
+    }  # fmt: skip
+    summary.show(run, Screen())
+    (line,) = (each for each in capsys.readouterr().out.splitlines() if each.startswith('noise'))
+    assert line == f'noise       other processes kept 0.02 of 2 processors busy; 1.0 % of their time was stolen{told}'
+
+
 def test_copies_of_a_network_are_not_told_from_one_of_their_whole_batch(capsys: pytest.CaptureFixture[str]) -> None:
     replicated = config(variable_update='replicated', num_workers=2)
     lines = shown(capsys, replicated, [0.5, 0.5])
