@@ -6,6 +6,7 @@ import dataclasses
 import datetime
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +14,10 @@ from bench import distribution, record, settings
 from bench.config import BenchmarkConfig
 from bench.errors import BenchError
 from bench.machine import capabilities, container, cores, cpu, environment, memory, noise, tuning
+from bench.models import registry
 from bench.runners import cluster, job, member, merge, report, timing
 from bench.runners.stop import StopRequest
+from bench.runners.unfinished import Unfinished
 from bench.screen import Screen
 
 # Of the peak: more than the two vary by.
@@ -55,7 +58,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         screen.progress('loading TensorFlow')
         # Only here, because it takes seconds: everything that can be refused has been.
         from bench.data import trouble
-        from bench.runners import execution, footprint, strategy
+        from bench.runners import execution, footprint
 
         with cores.pinned(place.cpus if place else ()):  # where threads are made, there they stay
             execution.begin(config)
@@ -66,27 +69,91 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         if dataset is not None and config.data.skip_bad_records:
             dataset = trouble.without_bad_records(dataset, config.data.skip_bad_records, screen)
         started = datetime.datetime.now(datetime.timezone.utc)
-        # Until the record is written, so that a second thought cannot lose what was measured.
-        with StopRequest(answering=not silent and (place is None or place.folder is None)) as stop:
-            progress = member.Progress(place)
-            shared = strategy.of(config.distribution, place, screen, progress, lambda: stop.requested)
-            with cores.pinned(place.cpus if place else ()):
-                seen = execution.execute(config, network, dataset, screen, lambda: stop.requested, shared, progress)
-            skipped = trouble.warnings(dataset) if dataset is not None else []
-            written = _record(config, words, started, seen, given, applied, [*reduced, *skipped], place)
-            part = {'record': written, 'exchange': shared.exchange(), 'lost': seen.lost}
-            if place is not None and place.folder is not None:
-                stop.finish()
-                member.report(place, part)
-                return 1 if seen.error else 0
-            if place is not None and config.distribution.kind != distribution.LOCAL:
-                merged = _merged(part, seen.error, shared)
-                if merged is None:
-                    return 0
-                written = merged
-            failures = _write_profile(seen, written, report.name(config, started), screen)
+        return _done(_Run(config, words, started, given, applied, reduced, dataset, place), network, screen, silent)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What a record says of a run besides what was seen.
+
+    Attributes:
+      config: resolved.
+      words: of the command line.
+      given: variables in the environment, as the user set them.
+      applied: what a settings file brought.
+      reduced: warnings of a batch that memory did not allow.
+      place: of this process among several; None where it is the only one.
+    """
+
+    config: BenchmarkConfig
+    words: Sequence[str]
+    started: datetime.datetime
+    given: dict[str, str]
+    applied: record.Json | None
+    reduced: list[record.Json]
+    dataset: Any
+    place: member.Place | None
+
+
+def _done(run: _Run, network: registry.Network, screen: Screen, silent: bool) -> int:
+    """Measures and leaves what was seen; gives the exit status."""
+    from bench.runners import execution, strategy
+
+    config, place = run.config, run.place
+    is_collected = place is not None and place.folder is not None
+    # Until the record is written, so that a second thought cannot lose what was measured.
+    with StopRequest(answering=not silent and not is_collected) as stop:
+        progress, unfinished = member.Progress(place), Unfinished()
+        shared = strategy.of(config.distribution, place, screen, progress, lambda: stop.requested, unfinished.end)
+        unfinished.begin(lambda lost: _leave(run, unfinished, shared, screen, lost))
+        with cores.pinned(place.cpus if place else ()):
+            seen = execution.execute(
+                config, network, run.dataset, screen, lambda: stop.requested, shared, progress, unfinished
+            )
+        unfinished.seen = lambda: seen
+        part = _part(run, seen, shared)
+        if place is not None and is_collected:
             stop.finish()
-            return report.conclude(written, config, started, screen, failures)
+            unfinished.finish()
+            member.report(place, part)
+            return 1 if seen.error else 0
+        written = part['record']
+        if place is not None and config.distribution.kind != distribution.LOCAL:
+            merged = _merged(part, seen.error, shared)
+            if merged is None:
+                return 0
+            written = merged
+        unfinished.finish()
+        failures = _write_profile(seen, written, report.name(config, run.started), screen)
+        stop.finish()
+        return report.conclude(written, config, run.started, screen, failures)
+
+
+def _part(run: _Run, seen: Any, shared: Any) -> record.Json:
+    """What a process saw, for whoever makes the record of several."""
+    return {'record': _record(run, seen), 'exchange': shared.exchange(), 'lost': seen.lost}
+
+
+def _leave(run: _Run, unfinished: Unfinished, shared: Any, screen: Screen, lost: str) -> None:
+    """Leaves what was seen where the main thread waits for ever, as it would itself if it noticed that.
+
+    Args:
+      lost: who is gone, in a sentence.
+    """
+    is_collected = run.place is not None and run.place.folder is not None
+    if unfinished.seen is not None and (is_collected or shared.rank == 0):
+        seen = dataclasses.replace(unfinished.seen(), error=lost, lost=True)
+        part = _part(run, seen, shared)
+        if run.place is not None and is_collected:
+            member.report(run.place, part)
+            return
+        written = merge.merged([part], workers=shared.size, synchronous=shared.is_synchronous)
+        try:
+            report.conclude(written, run.config, run.started, screen)
+        except BenchError as error:
+            lost = str(error)
+    screen.close()
+    print(f'error: {lost}', file=sys.stderr)
 
 
 def _merged(part: dict[str, Any], error: str | None, shared: Any) -> record.Json | None:
@@ -161,18 +228,12 @@ def _limit_of_a_default_batch(config: BenchmarkConfig, place: member.Place | Non
     return limit // (place.neighbours if place else 1)
 
 
-def _record(
-    config: BenchmarkConfig,
-    words: Sequence[str],
-    started: datetime.datetime,
-    seen: Any,
-    given: dict[str, str],
-    applied: record.Json | None,
-    skipped: list[record.Json],
-    place: member.Place | None,
-) -> record.Json:
+def _record(run: _Run, seen: Any) -> record.Json:
+    """The record of a process, as if it had been alone."""
+    from bench.data import trouble
     from bench.machine import tensorflow_build
 
+    config, place = run.config, run.place
     measured: timing.Measurement | None = seen.measurement
     # Those that this program started are bound to their share of the processors already.
     share = place if place and place.folder is None else None
@@ -198,25 +259,26 @@ def _record(
         else None
     )
     return record.assemble(
-        started=started,
+        started=run.started,
         ended=_ended(measured, seen.error),
-        command=words,
+        command=run.words,
         repeat=report.repeat(config),
         config=config,
         machine={'cpu': cpu.facts(), 'memory': memory.facts(), 'kernel': platform.release()},
         build=tensorflow_build.facts(),
-        environment=given,
+        environment=run.given,
         tuning=[dataclasses.asdict(each) for each in tuning.settings(config.machine, config.threads, share)],
         container=container.facts(),
         workers=[worker],
         images_per_step=config.images_per_step,
         machine_rates=limits.as_json() if limits else None,
         achieved=achieved,
-        settings=applied,
+        settings=run.applied,
         warnings=[
             *_machine_warnings(config),
-            *settings.warnings(applied, config),
-            *skipped,
+            *settings.warnings(run.applied, config),
+            *run.reduced,
+            *(trouble.warnings(run.dataset) if run.dataset is not None else []),
             *(timing.warnings(measured) if measured else []),
             *noise.warnings(seen.noise, _threads(config)),
             *_above_the_peak(achieved),

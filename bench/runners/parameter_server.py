@@ -13,8 +13,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import os
-import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -28,6 +27,7 @@ from bench.runners.cluster import SERVER, WORKER
 from bench.runners.mailbox import Mailbox
 from bench.runners.member import Place, Progress
 from bench.runners.strategy import Pairs, Strategy
+from bench.runners.unfinished import leave_now
 from bench.runners.updates import Updates
 from bench.screen import Screen
 
@@ -35,6 +35,8 @@ Tensor = Any
 
 # For what is said to others when things have gone wrong already.
 _SHORT_MS = 3000
+# For a step that another one's end has made useless, before the process is ended in it.
+_SECONDS_TO_END_A_STEP = 3.0
 # What TensorFlow raises where a process that it talks to, or the session, is gone.
 _GONE = (
     tf.errors.AbortedError,
@@ -67,6 +69,7 @@ class ParameterServers(Strategy):
         screen: Screen,
         progress: Progress,
         stop_requested: Callable[[], bool],
+        give_up: Callable[[str], None],
     ) -> None:
         """
         Args:
@@ -75,9 +78,10 @@ class ParameterServers(Strategy):
           screen: on which it tells for whom it waits.
           progress: told when it waits for others who still do steps.
           stop_requested: asked while it waits for others to begin.
+          give_up: ends this process, in another thread, where it waits for ever for one that is gone; told who that is.
         """
         self._options, self._screen, self._progress = options, screen, progress
-        self._stop_requested = stop_requested
+        self._stop_requested, self._give_up = stop_requested, give_up
         self._cluster = server.cluster_of(options)
         # Whether those who started this process collect what it saw, and tell who failed first.
         self._is_collected = place is not None and place.folder is not None
@@ -137,7 +141,7 @@ class ParameterServers(Strategy):
             yield session
             if self._is_collected:
                 with self._told():
-                    session.run(self._goodbye, {self._text: server.DONE})
+                    self._part(session)
 
     @contextlib.contextmanager
     def _watched_session(self, graph: tf.Graph, config: tf.ConfigProto) -> Iterator[tf.Session]:
@@ -145,7 +149,8 @@ class ParameterServers(Strategy):
         self._config, self._knows_loss = config, False
         visible = server.visible(config, self._cluster)
         session = self._session = tf.Session(self._server.target, graph=graph, config=visible)
-        with graph.as_default(), session.as_default(), peers.Watch(self._cluster.peers, session.close) as self._watch:
+        self._watch = peers.Watch(self._cluster.peers, self._end_step)
+        with graph.as_default(), session.as_default(), self._watch:
             try:
                 yield session
             except BaseException as error:
@@ -155,11 +160,27 @@ class ParameterServers(Strategy):
                 if not isinstance(error, UsageError):
                     # To close it, and to delete it as Python ends, is to wait for processes that may be gone.
                     session._session = None
-                    atexit.register(_leave)
+                    atexit.register(leave_now)
                 raise
             finally:
                 if session._session is not None:
                     session.close()
+
+    def _end_step(self) -> None:
+        """Ends what this process waits for as another one is gone, and where that does not end, the process.
+
+        To close a session is to wait until its operations have ended everywhere, which they do where one was killed;
+        of one that was stopped or cut off no answer comes.
+        """
+        session, watch = self._session, self._watch
+
+        def close() -> None:
+            with contextlib.suppress(*_GONE):
+                session.close()
+
+        threading.Thread(target=close, name='close', daemon=True).start()
+        if not watch.is_over(_SECONDS_TO_END_A_STEP):
+            self._give_up(watch.lost or '')
 
     def initialize(self, session: tf.Session, initializers: Sequence[tf.Operation]) -> None:
         """The leader gives the variables their values, and the others wait for that."""
@@ -249,8 +270,13 @@ class ParameterServers(Strategy):
             texts = self._mailbox.gather(session, json.dumps(part))
             # Nobody leaves before: whoever waits for a slow one's part would take those for lost.
             self._mailbox.broadcast(session, '')
-            session.run(self._goodbye, {self._text: server.DONE})
+            self._part(session)
         return [part] if texts is None else [json.loads(text) for text in texts]
+
+    def _part(self, session: tf.Session) -> None:
+        """Tells the servers that this worker is done, which may end then."""
+        session.run(self._goodbye, {self._text: server.DONE})
+        self._watch.end()
 
     def exchange(self) -> Json | None:
         """Bytes of a worker's gradients in a step, and of what it sends: the servers send as much back, the weights."""
@@ -295,11 +321,3 @@ class ParameterServers(Strategy):
             return server.LostError(lost)
         # A failed update closed the session; the step only tells that it is closed.
         return (self._updates.error if self._updates is not None else None) or error
-
-
-def _leave() -> None:
-    """Ends a process that failed, when all is said."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(1)

@@ -142,10 +142,18 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end.set()
+        self.end()
         # It may be in a connection that takes its time; it is a daemon, and harms nobody.
         with contextlib.suppress(RuntimeError):
             self._thread.join(0.1)
+
+    def end(self) -> None:
+        """Nobody is needed from here on, so that nobody can be lost."""
+        self._end.set()
+
+    def is_over(self, seconds: float) -> bool:
+        """Whether nobody is needed any more, for which it waits so many seconds at the most."""
+        return self._end.wait(seconds)
 
     def forget(self, name: str) -> None:
         """It may end now."""

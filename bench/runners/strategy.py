@@ -17,6 +17,7 @@ from bench.record import Json
 from bench.runners import member
 from bench.runners.member import Place, Progress
 from bench.runners.timing import Group
+from bench.runners.unfinished import leave_now
 from bench.screen import Screen
 
 Tensor = Any
@@ -124,6 +125,7 @@ def of(
     screen: Screen | None = None,
     progress: Progress | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
+    give_up: Callable[[str], None] = lambda _lost: leave_now(),
 ) -> Strategy:
     """The strategy of a process that computes.
 
@@ -133,6 +135,7 @@ def of(
       screen: on which it tells for whom it waits.
       progress: told when it waits for others who still do steps.
       stop_requested: asked while it waits for others to begin.
+      give_up: ends the process, in another thread, where it waits for ever for one that is gone; told who that is.
 
     Raises:
       BenchError: this process and the others cannot meet.
@@ -145,7 +148,7 @@ def of(
     if options.kind == PARAMETER_SERVER:
         from bench.runners.parameter_server import ParameterServers
 
-        return ParameterServers(options, place, screen or Screen(), progress, stop_requested)
+        return ParameterServers(options, place, screen or Screen(), progress, stop_requested, give_up)
     if options.kind == REPLICATED:
         from bench.runners.replicated import Replicated
 

@@ -5,19 +5,18 @@ Every process is a real one, with TensorFlow's own servers between them.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from jobs import LENET, PS, places, started
 from program import command, run, the_record
 
 from bench.runners import cluster
@@ -25,28 +24,6 @@ from bench.runners import cluster
 ROOT = Path(__file__).parents[3]
 STEPS, BATCH = 5, 8
 TRAINING = ROOT / 'tests' / 'shared_training.py'
-LENET = ('--model=lenet', '--batch_size=8')
-
-
-@contextlib.contextmanager
-def started(commands: Sequence[Sequence[str]], cwd: Path | None = None) -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes with no network but this machine's, none of which outlives the test."""
-    environment = {
-        **os.environ,
-        'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')]),
-        'TF_GRPC_REUSE_PORT': '1',
-        'TF_CPP_MIN_LOG_LEVEL': '2',
-    }
-    with contextlib.ExitStack() as stack:
-        processes = []
-        for each in commands:
-            process = subprocess.Popen(
-                each, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=cwd
-            )
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            processes.append(process)
-        yield processes
 
 
 def trained(folder: Path, *words: str, servers: int = 0, workers: int = 1, steps: int = STEPS) -> dict[str, Any]:
@@ -142,9 +119,6 @@ def test_one_worker_of_an_asynchronous_server_decays_and_updates_as_a_process_by
     assert_same(trained(tmp_path, *SGD, *words, servers=1, workers=1), alone(*SGD))
 
 
-PS = ('--variable_update=parameter_server',)
-
-
 def left_over(folder: Path) -> list[str]:
     """Command lines of processes that still work for a record in this folder."""
     lines = [' '.join(process.info['cmdline'] or ()) for process in psutil.process_iter(['cmdline'])]
@@ -174,16 +148,6 @@ def test_a_job_on_this_machine_leaves_one_record_and_no_process(tmp_path: Path) 
 def parameters() -> int:
     """lenet's, for 1001 classes: two convolutions of 5x5, two fully connected layers."""
     return (25 * 32 + 32) + (25 * 32 * 64 + 64) + (7 * 7 * 64 * 1024 + 1024) + (1024 * 1001 + 1001)
-
-
-def places(folder: Path, servers: int, workers: int, addresses: Sequence[str], *words: str) -> list[list[str]]:
-    """The command lines of a job on several machines, which here are one."""
-    ps, worker = addresses[:servers], addresses[servers:]
-    jobs = [('ps', task) for task in range(servers)] + [('worker', task) for task in range(workers)]
-    return [
-        command(*LENET, *PS, *words, f'--result_dir={folder}', *cluster.words(ps, worker, job, task))
-        for job, task in jobs
-    ]
 
 
 @pytest.mark.slow

@@ -1,0 +1,50 @@
+"""Jobs of several processes of which one is stopped (SIGSTOP): it lives, and no answer comes of it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from jobs import places, started
+from program import the_record
+
+from bench.runners import cluster
+
+FOREVER = '--num_batches=100000'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('victim', 'words'),
+    [
+        pytest.param(0, (), id='server'),
+        pytest.param(0, ('--nosync_replicas',), id='server_of_asynchronous_workers'),
+        pytest.param(2, (), id='second_worker'),
+    ],
+)
+def test_a_process_that_is_stopped_on_another_machine_leaves_the_others_waiting(
+    tmp_path: Path, victim: int, words: tuple[str, ...]
+) -> None:
+    name = ['ps 0', 'worker 0', 'worker 1'][victim]
+    with cluster.reserved_addresses(3) as addresses:
+        lines = places(tmp_path, 1, 2, addresses, '--num_warmup_batches=1', FOREVER, *words)
+        with started(lines) as processes:
+            first_worker = processes[1]
+            assert first_worker.stdout is not None
+            while not first_worker.stdout.readline().startswith('10\t'):
+                assert first_worker.poll() is None
+            processes[victim].send_signal(signal.SIGSTOP)
+            end = time.monotonic() + 40
+            for index, process in enumerate(processes):
+                if index != victim:
+                    output, _ = process.communicate(timeout=max(1.0, end - time.monotonic()))
+                    assert process.returncode == 1, output
+                    told = [line for line in output.splitlines() if line.startswith('error: ')]
+                    assert len(told) == 1 and told[0].startswith(f'error: {name} ('), output
+                    assert 'Traceback' not in output
+    record = the_record(tmp_path)
+    assert record['ended']['status'] == 'failed'
+    assert record['ended']['reason'].startswith(f'{name} (')
+    assert len(record['workers'][0]['step_seconds']) >= 10
