@@ -181,6 +181,8 @@ def _failure(ends: Sequence[End], parts: dict[int, Json]) -> str | None:
     failed = [end for end in ends if end.failed]
     if not failed:
         return None
+    # One that was ended within a step knows nothing of what came of the job.
+    parts = {rank: part for rank, part in parts.items() if not part['unfinished']}
     # Others that fail because one is gone are not the reason, nor are those that wait for one that hangs.
     causes = [end for end in failed if not parts.get(_rank(end), {}).get('lost')]
     if not causes:

@@ -3,7 +3,7 @@
 Each process has a session of its own, so that Ctrl-C reaches the job through its parent alone and a process's own
 children end with it. Lines that they print are passed on behind their label. The job ends when all workers have ended,
 or when one of them fails, is killed, is stopped or hangs: the others then have some seconds to leave what they
-saw, before they are killed.
+saw, also in a step that does not end, before they are killed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from bench.screen import Screen
 _SECONDS_BETWEEN_LOOKS = 0.2
 # By which processes that hang together may have done their last steps one after the other.
 _SLACK = 1.5
-# For the others after the first has failed, to notice it by themselves; and from when they are asked to end.
+# For the others after the first has failed, to notice it by themselves; and from when they are asked to end: for their
+# step, and then, as they are asked once more, in it. The half is more than separates two requests (stop.py).
 _NOTICE, _GRACE = 1.0, 6.0
 # For those who still have work when all else has ended, such as servers that notice that nobody needs them any more.
 _SERVERS_GRACE = 10.0
@@ -142,7 +143,10 @@ def _watch(
             break
     for process in processes:
         process.ask()
-    _wait(processes, _GRACE, lines, screen)
+    _wait(processes, _GRACE / 2, lines, screen)
+    for process in processes:
+        process.insist()
+    _wait(processes, _GRACE / 2, lines, screen)
 
 
 def _look(processes: Sequence[_Process]) -> None:
@@ -260,6 +264,11 @@ class _Process:
         """Asks it to end after its present step."""
         if self.running and not self._asked:
             self._asked = True
+            self._popen.send_signal(signal.SIGTERM)
+
+    def insist(self) -> None:
+        """Asks it, once more, to end at once with what it saw until now."""
+        if self.running:
             self._popen.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:

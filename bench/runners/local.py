@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import os
 import platform
 import sys
@@ -24,6 +25,7 @@ from bench.screen import Screen
 _HIGHEST_FRACTION = 1.05
 # For which a server goes on when it is stopped: docker/compose.yaml waits longer before it kills.
 _SECONDS_FOR_WORKERS = 60.0
+_WITHIN_A_STEP = 'It was ended within a step.'
 
 
 def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
@@ -101,9 +103,11 @@ def _done(run: _Run, network: registry.Network, screen: Screen, silent: bool) ->
 
     config, place = run.config, run.place
     is_collected = place is not None and place.folder is not None
+    progress, unfinished = member.Progress(place), Unfinished()
+    # Who started this process insists where its step does not end, because another one is stopped, say.
+    leave = functools.partial(unfinished.end, '') if is_collected else None
     # Until the record is written, so that a second thought cannot lose what was measured.
-    with StopRequest(answering=not silent and not is_collected) as stop:
-        progress, unfinished = member.Progress(place), Unfinished()
+    with StopRequest(answering=not silent and not is_collected, leave=leave) as stop:
         shared = strategy.of(config.distribution, place, screen, progress, lambda: stop.requested, unfinished.end)
         unfinished.begin(lambda lost: _leave(run, unfinished, shared, screen, lost))
         with cores.pinned(place.cpus if place else ()):
@@ -131,19 +135,19 @@ def _done(run: _Run, network: registry.Network, screen: Screen, silent: bool) ->
 
 def _part(run: _Run, seen: Any, shared: Any) -> record.Json:
     """What a process saw, for whoever makes the record of several."""
-    return {'record': _record(run, seen), 'exchange': shared.exchange(), 'lost': seen.lost}
+    return {'record': _record(run, seen), 'exchange': shared.exchange(), 'lost': seen.lost, 'unfinished': False}
 
 
 def _leave(run: _Run, unfinished: Unfinished, shared: Any, screen: Screen, lost: str) -> None:
     """Leaves what was seen where the main thread waits for ever, as it would itself if it noticed that.
 
     Args:
-      lost: who is gone, in a sentence.
+      lost: who is gone, in a sentence; '' where that is not known.
     """
     is_collected = run.place is not None and run.place.folder is not None
     if unfinished.seen is not None and (is_collected or shared.rank == 0):
-        seen = dataclasses.replace(unfinished.seen(), error=lost, lost=True)
-        part = _part(run, seen, shared)
+        seen = dataclasses.replace(unfinished.seen(), error=lost or _WITHIN_A_STEP, lost=bool(lost))
+        part = {**_part(run, seen, shared), 'unfinished': not lost}
         if run.place is not None and is_collected:
             member.report(run.place, part)
             return
@@ -153,7 +157,8 @@ def _leave(run: _Run, unfinished: Unfinished, shared: Any, screen: Screen, lost:
         except BenchError as error:
             lost = str(error)
     screen.close()
-    print(f'error: {lost}', file=sys.stderr)
+    if lost:
+        print(f'error: {lost}', file=sys.stderr)
 
 
 def _merged(part: dict[str, Any], error: str | None, shared: Any) -> record.Json | None:

@@ -179,7 +179,12 @@ def test_a_stopped_worker_ends_the_job_and_is_named(tmp_path: Path, job: Any, ra
     assert time.monotonic() - stopped < 30
     assert_gone(workers)
     assert any(line.startswith(f'error: Worker {rank} is stopped by a signal') for line in running.lines)
-    assert the_record(tmp_path)['ended']['status'] == 'failed'
+    record = the_record(tmp_path)
+    assert record['ended']['status'] == 'failed'
+    stopped_one, other = record['workers'][rank], record['workers'][1 - rank]
+    assert len(other['step_seconds']) >= 9, 'what the other one saw is kept'
+    assert stopped_one['step_seconds'] == []
+    assert record['throughput'] is not None
 
 
 @pytest.mark.slow

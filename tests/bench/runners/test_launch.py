@@ -93,6 +93,21 @@ def test_a_worker_that_does_not_want_to_end_is_killed_and_what_it_started_too(
     gone(int((tmp_path / 'child').read_text()))
 
 
+def test_a_worker_whose_step_does_not_end_is_killed_with_what_it_saw(tmp_path: Path) -> None:
+    """Its main thread is in a step that another one's failure leaves without an end."""
+    ready, left = (f'Path({str(tmp_path / name)!r})' for name in ('ready', 'left'))
+    waiting = (
+        'from bench.runners.stop import StopRequest\n'
+        f'def leave(): {left}.touch(); os._exit(1)\n'
+        'with StopRequest(answering=False, leave=leave):\n'
+        f'    {ready}.touch()\n'
+        '    time.sleep(100)'
+    )
+    ends = run(tmp_path, waiting, f'while not {ready}.exists(): time.sleep(0.05)\nsys.exit(3)')
+    assert [(end.status, end.failed) for end in ends] == [(1, False), (3, True)]
+    assert (tmp_path / 'left').exists()
+
+
 def test_a_stopped_process_is_noticed_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hang, '_STOPPED', 0.5)
     ends = run(tmp_path, 'time.sleep(100)', 'os.kill(os.getpid(), signal.SIGSTOP)')

@@ -6,9 +6,10 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
-from jobs import places, started
-from program import the_record
+from jobs import LENET, PS, places, started
+from program import command, the_record
 
 from bench.runners import cluster
 
@@ -48,3 +49,26 @@ def test_a_process_that_is_stopped_on_another_machine_leaves_the_others_waiting(
     assert record['ended']['status'] == 'failed'
     assert record['ended']['reason'].startswith(f'{name} (')
     assert len(record['workers'][0]['step_seconds']) >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('words', [(), ('--nosync_replicas',)], ids=['synchronous', 'asynchronous'])
+def test_a_server_that_is_stopped_on_this_machine_loses_what_the_workers_saw(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    words = (*LENET, *PS, '--num_workers=2', '--num_warmup_batches=1', FOREVER, f'--result_dir={tmp_path}', *words)
+    with started([command(*words)]) as (job,):
+        assert job.stdout is not None
+        while not job.stdout.readline().startswith('[0] 10\t'):
+            assert job.poll() is None
+        (server,) = [
+            process for process in psutil.Process(job.pid).children() if process.environ()['TF_BENCH_RANK'] == ''
+        ]
+        server.suspend()
+        output, _ = job.communicate(timeout=40)
+    assert job.returncode == 1
+    assert any(text.startswith('error: Server 0 is stopped by a signal') for text in output.splitlines()), output
+    record = the_record(tmp_path)
+    assert record['ended']['status'] == 'failed'
+    assert len(record['workers'][0]['step_seconds']) >= 10
+    assert len(record['workers'][1]['step_seconds']) >= 1
