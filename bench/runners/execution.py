@@ -21,6 +21,7 @@ from bench.record import Json
 from bench.runners import session as sessions
 from bench.runners import step as steps
 from bench.runners import timing, trace
+from bench.runners.essence import essence
 from bench.runners.member import Progress
 from bench.runners.strategy import Strategy, plain_call
 from bench.runners.unfinished import Unfinished
@@ -268,4 +269,5 @@ def _explained(error: BaseException | None, dataset: Dataset | None, screen: Scr
         return 'There is not enough memory for this run. Use a smaller --batch_size, --image_size or --num_classes.'
     if dataset is not None and isinstance(error, _CAUSED_BY_DATA):
         return str(trouble.explained(error, dataset, screen))
-    return f'{type(error).__name__} in TensorFlow: {str(error)[:_LONGEST_ERROR]}'
+    text = essence(error) if error is not None else ''
+    return f'{type(error).__name__} in TensorFlow: {text[:_LONGEST_ERROR]}'

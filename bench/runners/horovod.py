@@ -25,6 +25,7 @@ from bench.errors import BenchError
 from bench.machine import cores
 from bench.models.slim import slim
 from bench.record import Json
+from bench.runners.essence import essence
 from bench.runners.member import Place
 from bench.runners.strategy import Pairs, Strategy, Tensor
 from bench.runners.timing import REASONS
@@ -34,7 +35,10 @@ _BYTES = {'none': 4, 'fp16': 2}
 # When others have waited for a worker for so long, Horovod ends the job, which it would not by itself: longer than any
 # worker is slower than another in some steps, or begins later.
 _STALL_SECONDS = 600
+# What Horovod and Gloo say where another worker is gone.
+_GONE = re.compile(r'Horovod|gloo/|Timed out waiting')
 _ADDRESS = re.compile(r'\[([\w.:]+)\]:\d+')
+_TIME_LIMIT = re.compile(r'Timed out waiting (\d+)ms')
 
 
 class Horovod(Strategy):
@@ -128,11 +132,17 @@ class Horovod(Strategy):
 
     def lost(self, error: BaseException | None) -> str:
         kinds = (tf.errors.UnknownError, tf.errors.AbortedError, tf.errors.CancelledError)
-        if not isinstance(error, kinds) or 'Horovod' not in str(error):
+        text = essence(error) if isinstance(error, kinds) else ''
+        if not _GONE.search(text):
             return ''
-        # Gloo tells the address of who is at the other end of a connection.
-        peer = _ADDRESS.search(str(error))
-        return f'Another worker is gone: the connection to {peer[1]} was lost.' if peer else 'Another worker is gone.'
+        # Gloo tells the address of who is at the other end of a connection, but not for whom it waited.
+        peer, limit = _ADDRESS.search(text), _TIME_LIMIT.search(text)
+        if peer:
+            return f'Another worker is gone: the connection to {peer[1]} was lost.'
+        if limit:
+            waited = f'it did not answer for {int(limit[1]) / 1000:g} seconds'
+            return f'Another worker is gone: {waited}. It is stopped, hangs, or is cut off the network.'
+        return 'Another worker is gone: killed, stopped, hanging, or cut off the network.'
 
     def gather(self, part: Json) -> list[Json]:
         try:

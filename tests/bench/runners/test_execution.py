@@ -1,10 +1,11 @@
-"""What is kept of a run whose processes could not part well."""
+"""What is kept of a run whose processes could not part well, and what is said of one that failed in TensorFlow."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 
+import pytest
 import tensorflow.compat.v1 as tf
 
 from bench import flags
@@ -12,6 +13,7 @@ from bench.config import BenchmarkConfig
 from bench.errors import BenchError
 from bench.models import registry
 from bench.runners import execution
+from bench.runners.essence import essence
 from bench.runners.member import Progress
 from bench.runners.strategy import Strategy
 from bench.screen import Screen
@@ -40,3 +42,48 @@ def test_a_loss_at_the_goodbye_loses_what_was_measured() -> None:
     assert (seen.error, seen.lost) == ('ps 0 does not answer any more.', True)
     assert seen.measurement is not None
     assert len(seen.measurement.step_seconds) == 3
+
+
+def failed(said: str) -> BaseException:
+    """The error of an operation of a graph that fails with a text, as the session raises it."""
+
+    def fail() -> None:
+        raise RuntimeError(said)
+
+    with tf.Graph().as_default(), tf.Session() as session, pytest.raises(tf.errors.OpError) as error:
+        session.run(tf.identity(tf.numpy_function(fail, [], tf.float64), 'answers'), {})
+    return error.value
+
+
+def test_where_an_operation_was_made_is_said_instead_of_why_it_failed() -> None:
+    error = failed('the disk is on fire')
+    assert 'Detected at node' in str(error), 'what TensorFlow says of it'
+    told = execution._explained(error, None, Screen(silent=True))
+    assert told.startswith('UnknownError in TensorFlow: RuntimeError: the disk is on fire')
+    assert 'Detected at node' not in told
+    assert '[[{{node' not in told
+
+
+BEGIN = 'Graph execution error:\n\n'
+MADE = 'Detected at node {0!r} defined at (most recent call last):\n  File "program.py", line 13\nNode: {0!r}\n'
+TWO = '2 root error(s) found.\n  (0) UNKNOWN: one{}\n  (1) UNKNOWN: other{}'
+
+
+@pytest.mark.parametrize(
+    ('error', 'said'),
+    [
+        (ValueError('no [[brackets]] here'), 'no [[brackets]] here'),
+        (tf.errors.AbortedError(None, None, f'{BEGIN}no operation is named'), 'no operation is named'),
+        (
+            tf.errors.UnknownError(
+                None,
+                None,
+                BEGIN + MADE.format('a') + MADE.format('b') + TWO.format('\n\t [[{{node a}}]]', '\n\t [[{{node b}}]]'),
+            ),
+            TWO.format('', ''),
+        ),
+    ],
+    ids=['none_of_tensorflow', 'no_operation', 'two_operations'],
+)
+def test_more_or_less_than_its_own_text_is_left_of_an_error(error: BaseException, said: str) -> None:
+    assert essence(error) == said

@@ -277,6 +277,37 @@ def test_under_a_horovodrun_that_was_typed_the_first_process_writes_the_record(t
 
 
 @pytest.mark.slow
+def test_a_worker_that_is_stopped_under_horovodrun_is_told_in_tensorflows_words(tmp_path: Path) -> None:
+    """Gloo waits 30 seconds for it."""
+    horovodrun = str(Path(sys.executable).with_name('horovodrun'))
+    words = ('--model=lenet', '--batch_size=8', '--num_warmup_batches=1', FOREVER, f'--result_dir={tmp_path}')
+    line = [horovodrun, '--gloo', '-np', '2', *command(*words)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as launcher:
+        try:
+            assert launcher.stdout is not None
+            while not re.search(r'\b10\timages/sec', launcher.stdout.readline()):
+                assert launcher.poll() is None
+            (stopped,) = [
+                process
+                for process in psutil.process_iter(['cmdline', 'environ'])
+                if f'--result_dir={tmp_path}' in (process.info['cmdline'] or ())
+                and (process.info['environ'] or {}).get('HOROVOD_RANK') == '1'
+            ]
+            stopped.suspend()
+            output, _ = launcher.communicate(timeout=120)
+        finally:
+            launcher.kill()
+            for process in psutil.process_iter(['cmdline']):
+                if f'--result_dir={tmp_path}' in (process.info['cmdline'] or ()):
+                    process.kill()
+    assert launcher.returncode != 0
+    assert 'error: Another worker is gone: ' in output, output
+    assert 'Detected at node' not in output
+    ended = the_record(tmp_path)['ended']
+    assert (ended['status'], ended['reason'].split(':')[0]) == ('failed', 'Another worker is gone')
+
+
+@pytest.mark.slow
 def test_efficiency_is_told_beside_one_worker_on_all_processors(tmp_path: Path) -> None:
     words = ('--num_warmup_batches=2', '--num_batches=20', '--scaling_baseline')
     done = run(*LENET, *words, f'--result_dir={tmp_path}')
