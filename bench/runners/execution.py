@@ -14,7 +14,7 @@ import tensorflow.compat.v1 as tf
 from bench.config import BenchmarkConfig
 from bench.data import pipeline, trouble
 from bench.data.datasets import Dataset
-from bench.errors import BenchError, StoppedError, UsageError
+from bench.errors import BenchError, NotMetError, StoppedError, UsageError
 from bench.machine import memory, noise, rates, remarks
 from bench.models.registry import Network
 from bench.record import Json
@@ -95,6 +95,7 @@ def execute(
     Raises:
       UsageError: what was asked for cannot be, as the network's variables or the checkpoint show.
       StoppedError: the user wished an end while other processes were waited for.
+      NotMetError: others did not come.
     """
     session_config = _session_config(config, config.network.precision, xla=config.step.xla)
     watch = noise.Watch(progress.root)
@@ -122,7 +123,7 @@ def execute(
         return dataclasses.replace(
             _failed(error.__cause__, dataset, screen, strategy), measurement=error.measurement, noise=watch.noise()
         )
-    except (UsageError, StoppedError):
+    except (UsageError, StoppedError, NotMetError):
         raise
     except (BenchError, MemoryError, ValueError, OverflowError, *pipeline.ERRORS) as error:
         return _kept(seen, _failed(error, dataset, screen, strategy))

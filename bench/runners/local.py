@@ -39,6 +39,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
 
     Raises:
       BenchError: the run failed; what was measured until then is in a record.
+      NotMetError: the processes of a job did not find each other; there is no record.
     """
     if distribution.starts_processes(config.distribution, os.environ):
         return job.run(config, words)

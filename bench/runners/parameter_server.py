@@ -128,7 +128,8 @@ class ParameterServers(Strategy):
         """A session of this worker's server, once all processes are there; it fails when one of them is gone.
 
         Raises:
-          BenchError: the port is taken, a process does not come, or one is gone.
+          NotMetError: the port is taken, or a process does not come.
+          LostError: one is gone.
           StoppedError: the user wished an end while one was waited for.
         """
         self._server = server.start(self._cluster, config)

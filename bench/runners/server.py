@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from bench.distribution import JOB, DistributionOptions
-from bench.errors import BenchError, number
+from bench.errors import BenchError, NotMetError, number
 from bench.machine import quiet
 from bench.runners import cluster as clusters
 from bench.runners import peers
@@ -85,7 +85,7 @@ def start(cluster: Cluster, config: tf.ConfigProto) -> tf.train.Server:
     """TensorFlow's server of this process.
 
     Raises:
-      BenchError: its port is taken.
+      NotMetError: its port is taken.
     """
     addresses = {SERVER: list(cluster.servers), WORKER: list(cluster.workers)}
     try:
@@ -93,7 +93,7 @@ def start(cluster: Cluster, config: tf.ConfigProto) -> tf.train.Server:
             return tf.train.Server(addresses, job_name=cluster.job, task_index=cluster.task, config=config)
     except tf.errors.OpError as error:
         address = addresses[cluster.job][cluster.task]
-        raise BenchError(
+        raise NotMetError(
             f'{cluster.name} cannot listen at {address}: {error.message}. Another program may have that port: '
             'choose another one in --ps_hosts or --worker_hosts, the same for all processes.'
         ) from None

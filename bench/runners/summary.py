@@ -104,7 +104,8 @@ def _shared(record: Json) -> list[tuple[str, str]]:
         each = ', '.join(f'{rate:.2f}' for rate in rates)
         lines.append(('workers', f'{shared["variable_update"]}; {each} images/sec'))
     exchange = shared['exchange']
-    if exchange:
+    # Of a run without a step nothing was exchanged.
+    if exchange and record['throughput']:
         text = f'{exchange["payload_bytes"] / 2**20:.1f} MiB of gradients a step'
         if exchange['seconds'] is not None:
             fraction = exchange['seconds'] / (exchange['seconds'] + exchange['seconds_without'])

@@ -165,13 +165,16 @@ def test_processes_that_were_started_one_by_one_leave_one_record_by_the_first_wo
 
 def test_a_worker_whose_server_does_not_come_names_it_and_gives_up(tmp_path: Path) -> None:
     with cluster.reserved_addresses(2) as addresses:
-        (_, worker) = places(tmp_path, 1, 1, addresses, '--wait_seconds=2')
+        (_, worker) = places(tmp_path / 'results', 1, 1, addresses, '--wait_seconds=2')
         with started([worker]) as (process,):
             output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert output.count(f'waiting for ps 0 ({addresses[0]})\n') == 1
     assert f'Waited 2 seconds for ps 0 ({addresses[0]})' in output
     assert 'Traceback' not in output
+    # The run never began.
+    assert 'throughput' not in output and 'exchange' not in output
+    assert not (tmp_path / 'results').exists()
 
 
 def test_a_worker_that_waits_for_its_server_can_be_ended(tmp_path: Path) -> None:
@@ -190,12 +193,13 @@ def test_a_worker_that_waits_for_its_server_can_be_ended(tmp_path: Path) -> None
     assert not (tmp_path / 'results').exists()
 
 
-def test_a_port_that_is_taken_is_told_with_the_process_that_wanted_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize('index', [0, 1], ids=['server', 'worker'])
+def test_a_port_that_is_taken_is_told_with_the_process_that_wanted_it(tmp_path: Path, index: int) -> None:
     with cluster.reserved_addresses(2) as addresses:
-        server, _ = places(tmp_path, 1, 1, addresses)
+        line = places(tmp_path / 'results', 1, 1, addresses)[index]
         # Without the permission to share a port.
         done = subprocess.run(
-            server,
+            line,
             capture_output=True,
             text=True,
             check=False,
@@ -203,8 +207,11 @@ def test_a_port_that_is_taken_is_told_with_the_process_that_wanted_it(tmp_path: 
             env={**os.environ, 'TF_GRPC_REUSE_PORT': '0'},
         )
     assert done.returncode == 1
-    assert f'ps 0 cannot listen at {addresses[0]}' in done.stderr
-    assert 'Traceback' not in done.stderr
+    # And nothing else: no remark of TensorFlow, and no summary or record of a run that never began.
+    (told,) = done.stderr.splitlines()
+    assert told.startswith(f'error: {("ps 0", "worker 0")[index]} cannot listen at {addresses[index]}')
+    assert done.stdout == ''
+    assert not (tmp_path / 'results').exists()
 
 
 @pytest.mark.slow

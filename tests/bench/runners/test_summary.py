@@ -112,6 +112,15 @@ def test_copies_of_a_network_are_not_told_from_one_of_their_whole_batch(capsys: 
     assert 'training, batch 8 of' in summary.title(recorded(config(), [0.5]))
 
 
+@pytest.mark.parametrize('seconds', [[], [0.5, 0.5]])
+def test_an_exchange_is_told_of_a_run_without_steps(capsys: pytest.CaptureFixture[str], seconds: list[float]) -> None:
+    run = recorded(config(num_workers=2), seconds, workers=2)
+    exchange = {'payload_bytes': 2**20, 'sent_bytes': 2**20, 'seconds': None, 'seconds_without': None}
+    run['distribution'] = {'variable_update': 'horovod', 'exchange': exchange, 'scaling': None}
+    summary.show(run, Screen())
+    assert ('exchange    1.0 MiB of gradients a step' in capsys.readouterr().out) == bool(seconds)
+
+
 def test_a_full_disk_is_told_of_once_for_a_profile_and_its_record(tmp_path: Path) -> None:
     (tmp_path / 'file').touch()
     of = config(str(tmp_path / 'file' / 'results'))
