@@ -128,7 +128,7 @@ def execute(
     except (BenchError, MemoryError, ValueError, OverflowError, *pipeline.ERRORS) as error:
         return _kept(seen, _failed(error, dataset, screen, strategy))
     assert seen is not None, 'there were steps'
-    has_steps = seen.measurement is not None and seen.measurement.step_seconds
+    has_steps = seen.measurement is not None and seen.measurement.step_seconds and not _is_interrupted(seen)
     if step.multiply_adds and has_steps and not seen.error and not stop_requested():
         return dataclasses.replace(seen, machine_rates=_machine_rates(config, seen.traced, screen))
     return seen

@@ -104,11 +104,14 @@ def _done(run: _Run, network: registry.Network, screen: Screen, silent: bool) ->
 
     config, place = run.config, run.place
     is_collected = place is not None and place.folder is not None
+    # Processes that were started one by one have a terminal each, or somebody who reads their status. horovodrun and
+    # mpirun pass signals on to all, and end all when one has failed, as the first worker may be writing the record.
+    is_by_itself = config.distribution.kind == distribution.PARAMETER_SERVER and not is_collected
     progress, unfinished = member.Progress(place), Unfinished()
     # Who started this process insists where its step does not end, because another one is stopped, say.
     leave = functools.partial(unfinished.end, '') if is_collected else None
     # Until the record is written, so that a second thought cannot lose what was measured.
-    with StopRequest(answering=not silent and not is_collected, leave=leave) as stop:
+    with StopRequest(answering=is_by_itself or not (silent or is_collected), leave=leave) as stop:
         shared = strategy.of(config.distribution, place, screen, progress, lambda: stop.requested, unfinished.end)
         unfinished.begin(lambda lost: _leave(run, unfinished, shared, screen, lost))
         with cores.pinned(place.cpus if place else ()):
@@ -126,7 +129,7 @@ def _done(run: _Run, network: registry.Network, screen: Screen, silent: bool) ->
         if place is not None and config.distribution.kind != distribution.LOCAL:
             merged = _merged(part, seen.error, shared)
             if merged is None:
-                return 0
+                return 1 if is_by_itself and written['ended']['status'] == 'interrupted' else 0
             written = merged
         unfinished.finish()
         failures = _write_profile(seen, written, report.name(config, run.started), screen)

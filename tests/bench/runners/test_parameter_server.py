@@ -260,11 +260,33 @@ def test_a_job_that_is_stopped_everywhere_at_once_keeps_its_record(tmp_path: Pat
             for worker in (first_worker, second_worker):
                 worker.send_signal(signal.SIGTERM)
             printed = [process.communicate(timeout=60)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 1, 0], '\n'.join(printed)
+    assert [process.returncode for process in processes] == [0, 1, 1], '\n'.join(printed)
     assert 'Ending when the workers are done' in printed[0]
     record = the_record(tmp_path)
     assert record['ended']['status'] == 'interrupted'
     assert len(record['workers']) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('words', [(), ('--nosync_replicas',)], ids=['synchronous', 'asynchronous'])
+def test_one_worker_that_is_interrupted_on_its_machine_ends_all_and_says_so(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    with cluster.reserved_addresses(3) as addresses:
+        lines = places(tmp_path, 1, 2, addresses, '--num_warmup_batches=1', '--num_batches=100000', *words)
+        with started(lines) as processes:
+            _, first_worker, second_worker = processes
+            assert first_worker.stdout is not None
+            while not first_worker.stdout.readline().startswith('10\t'):
+                assert first_worker.poll() is None
+            second_worker.send_signal(signal.SIGINT)
+            printed = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 1, 1], '\n'.join(printed)
+    assert ['Ending after this step.' in output for output in printed] == [False, False, True]
+    record = the_record(tmp_path)
+    assert record['ended']['status'] == 'interrupted'
+    # Who ends a run does not wait for that.
+    assert record['machine_rates'] is None
 
 
 @pytest.mark.slow
