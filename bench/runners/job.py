@@ -200,20 +200,25 @@ def _failure(ends: Sequence[End], parts: dict[int, Json]) -> str | None:
 def _told(end: End, part: Json | None) -> str:
     """What became of a process, and its last lines where it does not say so itself."""
     name = end.member.name[0].upper() + end.member.name[1:]
+    # A server does no steps, and prints nothing as long as all is well.
+    is_server = end.member.place.rank is None
     after = f'after {end.steps} steps' if end.steps else 'before its first step'
+    when = '' if is_server else f', {after}'
     if end.hang:
-        text = f'{name} {end.hang}, {after}.'
+        text = f'{name} {end.hang}{when}.'
     elif part is not None and part['record']['ended']['status'] == 'failed':
         return f'{name} failed {after}: {part["record"]["ended"]["reason"]}'
     elif end.asked:
-        text = f'{name} was not reached by the others any more, {after}.'
+        text = f'{name} was not reached by the others any more{when}.'
     elif end.status < 0:
         kind = signal.Signals(-end.status)
-        text = f'{name} was killed by {kind.name}{_SIGKILL if kind == signal.SIGKILL else ""}, {after}.'
+        text = f'{name} was killed by {kind.name}{_SIGKILL if kind == signal.SIGKILL else ""}{when}.'
     else:
-        text = f'{name} ended with exit status {end.status}, {after}.'
+        text = f'{name} ended with exit status {end.status}{when}.'
     lines = [f'  {line}' for line in end.last_lines if line.strip()]
-    return '\n'.join([f'{text} Its last lines:', *lines]) if lines else f'{text} It printed nothing.'
+    if lines:
+        return '\n'.join([f'{text} Its last lines:', *lines])
+    return text if is_server else f'{text} It printed nothing.'
 
 
 def _rank(end: End) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,20 @@ def test_another_one_is_blamed_than_the_one_that_failed_first(
     assert found is not None
     assert found.startswith(told)
     assert 'ended with exit status' not in found or 'ended with exit status' in told
+
+
+@pytest.mark.parametrize(
+    ('rank', 'status', 'hang', 'told'),
+    [
+        (None, -9, '', 'Server 0 was killed by SIGKILL, as the kernel does it where memory runs out.'),
+        (None, 1, '', 'Server 0 ended with exit status 1.'),
+        (None, -9, 'is stopped by a signal since 8 seconds', 'Server 0 is stopped by a signal since 8 seconds.'),
+        (1, 1, '', 'Worker 1 ended with exit status 1, before its first step. It printed nothing.'),
+    ],
+)
+def test_steps_and_lines_are_missed_of_a_server(rank: int | None, status: int, hang: str, told: str) -> None:
+    silent = dataclasses.replace(end(rank, status, hang=hang), steps=0, last_lines=())
+    assert job._failure([silent, end(0, 0, asked=True)], {}) == told
 
 
 @pytest.mark.parametrize(
