@@ -21,6 +21,7 @@ import tensorflow.compat.v1 as tf
 
 from bench.distribution import DistributionOptions
 from bench.errors import UsageError
+from bench.machine import quiet
 from bench.record import Json
 from bench.runners import peers, placement, server
 from bench.runners.cluster import SERVER, WORKER
@@ -165,7 +166,8 @@ class ParameterServers(Strategy):
                 raise
             finally:
                 if session._session is not None:
-                    session.close()
+                    with quiet.standard_error():
+                        session.close()
 
     def _end_step(self) -> None:
         """Ends what this process waits for as another one is gone, and where that does not end, the process.
@@ -176,7 +178,8 @@ class ParameterServers(Strategy):
         session, watch = self._session, self._watch
 
         def close() -> None:
-            with contextlib.suppress(*_GONE):
+            # TensorFlow remarks that it cancels the step.
+            with quiet.libraries(), contextlib.suppress(*_GONE):
                 session.close()
 
         threading.Thread(target=close, name='close', daemon=True).start()
@@ -201,10 +204,14 @@ class ParameterServers(Strategy):
     def call(self, session: tf.Session, operation: tf.Operation, loss: Tensor | None) -> Callable[[], float | None]:
         """One step; with it comes what the leader says of the end."""
         with session.graph.as_default(), tf.device(self.device):
-            # Behind the update, so that all who waited for it hear what the leader said before it took part in it.
-            with tf.control_dependencies([operation] if self._updates is not None else []):
-                said, asked = self._end.read_value(), self._wish.read_value()
-                steps = self._updates.number() if self._updates is not None else tf.constant(0)
+            said, asked = self._end.read_value(), self._wish.read_value()
+            steps = self._updates.number() if self._updates is not None else tf.constant(0)
+        if self._updates is not None:
+            # Behind the update, so that all who waited for it hear what the leader said before it took part in it. In
+            # tf.control_dependencies the operation would be marked, and TensorFlow remarks that a session knows it.
+            for each in (said, asked, steps):
+                (read,) = (tensor.op for tensor in each.op.inputs)
+                read._add_control_input(operation)
         fetched = [operation, loss, said, asked, steps]
         if self._updates is not None and self.leads:
             if self.is_synchronous:

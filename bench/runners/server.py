@@ -52,7 +52,8 @@ def serve(options: DistributionOptions, config: tf.ConfigProto, screen: Screen, 
         with tf.Session(server.target, config=visible(config, cluster)) as session:
             with quiet.standard_error():
                 session.run(waiting)
-            with peers.Watch(cluster.peers) as watch, PostponedStop(patience) as stop:
+            # A worker that ends leaves what it waited for here, and TensorFlow remarks that it is cancelled.
+            with quiet.libraries(), peers.Watch(cluster.peers) as watch, PostponedStop(patience) as stop:
                 left = set(range(len(cluster.workers)))
                 while left:
                     screen.progress(f'serving {len(left)} workers')
