@@ -12,10 +12,11 @@ from bench import flags
 from bench.config import BenchmarkConfig
 from bench.errors import BenchError
 from bench.models import registry
-from bench.runners import execution
+from bench.runners import execution, timing
 from bench.runners.essence import essence
 from bench.runners.member import Progress
 from bench.runners.strategy import Strategy
+from bench.runners.unfinished import Unfinished
 from bench.screen import Screen
 
 
@@ -32,16 +33,47 @@ class Parting(Strategy):
         return str(error)
 
 
-def test_a_loss_at_the_goodbye_loses_what_was_measured() -> None:
+def small() -> BenchmarkConfig:
+    """Of one step to warm up and three that are measured."""
     words = ('--model=lenet', '--batch_size=2', '--num_warmup_batches=1', '--num_batches=3')
     config, problems = flags.parse(BenchmarkConfig, words, 'program')
     assert problems == []
-    network = registry.get('lenet')
-    config = config.resolved(network, None, 1)
+    return config.resolved(registry.get('lenet'), None, 1)
+
+
+def test_a_loss_at_the_goodbye_loses_what_was_measured() -> None:
+    config, network = small(), registry.get('lenet')
     seen = execution.execute(config, network, None, Screen(silent=True), lambda: False, Parting(), Progress(None))
     assert (seen.error, seen.lost) == ('ps 0 does not answer any more.', True)
     assert seen.measurement is not None
     assert len(seen.measurement.step_seconds) == 3
+
+
+class Looking(Strategy):
+    """Another thread looks, between two steps, at what was seen until then."""
+
+    def __init__(self) -> None:
+        self.unfinished = Unfinished()
+        self.seen: list[timing.Measurement] = []
+
+    def agree(self, wish: str) -> str:
+        assert self.unfinished.seen is not None
+        self.seen.append(self.unfinished.seen().measurement)
+        return wish
+
+
+def test_a_thread_that_ends_the_process_does_not_know_what_was_seen() -> None:
+    looking, config, network = Looking(), small(), registry.get('lenet')
+    execution.execute(
+        config, network, None, Screen(silent=True), lambda: False, looking, Progress(None), looking.unfinished
+    )
+    # Before the step of the warm-up, behind it, and behind each measured step but the last, which all know to be that.
+    assert [len(seen.warmup_seconds) for seen in looking.seen] == [0, 1, 1, 1]
+    assert [len(seen.step_seconds) for seen in looking.seen] == [0, 0, 1, 2]
+    assert {seen.end for seen in looking.seen} == {'failed'}
+    assert looking.unfinished.seen is not None
+    whole = looking.unfinished.seen().measurement
+    assert (len(whole.step_seconds), whole.end) == (3, 'num_batches')
 
 
 def failed(said: str) -> BaseException:
