@@ -11,6 +11,7 @@ in which every worker has a 1 at its wish. It is exchanged while the step comput
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -21,10 +22,11 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bench.distribution import DistributionOptions
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.machine import cores
 from bench.models.slim import slim
 from bench.record import Json
+from bench.runners import agreement
 from bench.runners.member import Place
 from bench.runners.strategy import Pairs, Strategy, Tensor
 from bench.runners.timing import REASONS
@@ -43,12 +45,14 @@ class Horovod(Strategy):
     Args:
       options: resolved.
       place: of this process in a job; None where it is the only worker.
+      terms: what must be the same in all workers (bench/runners/agreement.py); None where it is known to be.
 
     Raises:
       BenchError: the workers do not meet.
+      UsageError: they have different flags.
     """
 
-    def __init__(self, options: DistributionOptions, place: Place | None) -> None:
+    def __init__(self, options: DistributionOptions, place: Place | None, terms: Json | None = None) -> None:
         # The user's environment wins; config has looked whether the flags differ from it.
         os.environ.setdefault('HOROVOD_CYCLE_TIME', f'{options.cycle_time_ms:g}')
         os.environ.setdefault('HOROVOD_FUSION_THRESHOLD', str(round((options.fusion_threshold_mb or 0) * 2**20)))
@@ -72,6 +76,17 @@ class Horovod(Strategy):
         self._averages_statistics = options.batch_norm_statistics == 'averaged'
         self._payload = 0
         self._wish, self._answer = '', ''
+        if terms is not None:
+            self._compare(terms)
+
+    def _compare(self, terms: Json) -> None:
+        """Refuses flags that differ among the workers, in all of them alike."""
+        problems = agreement.problems(self._of_all(terms, 'terms'))
+        if problems:
+            # Nobody leaves before all know: who is gone is all that the others would be told of.
+            with contextlib.suppress(BenchError, tf.errors.OpError):
+                self._of_all(None, 'told')
+            raise UsageError(problems)
 
     def loss(self, loss: Tensor) -> Tensor:
         return loss / self.size
@@ -135,9 +150,17 @@ class Horovod(Strategy):
         return f'Another worker is gone: the connection to {peer[1]} was lost.' if peer else 'Another worker is gone.'
 
     def gather(self, part: Json) -> list[Json]:
+        return self._of_all(part, 'part')
+
+    def _of_all(self, found: Any, name: str) -> list[Any]:
+        """What each worker has, by rank.
+
+        Raises:
+          BenchError: a worker is gone.
+        """
         try:
             with tf.Graph().as_default(), tf.Session() as session:
-                return hvd.allgather_object(part, session=session, name='part')
+                return hvd.allgather_object(found, session=session, name=name)
         except tf.errors.OpError as error:
             if not self.lost(error):
                 raise

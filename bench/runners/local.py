@@ -13,7 +13,7 @@ from bench import distribution, record, settings
 from bench.config import BenchmarkConfig
 from bench.errors import BenchError
 from bench.machine import capabilities, container, cores, cpu, environment, memory, noise, tuning
-from bench.runners import cluster, job, member, merge, report, timing
+from bench.runners import agreement, cluster, job, member, merge, report, timing
 from bench.runners.stop import StopRequest
 from bench.screen import Screen
 
@@ -69,7 +69,9 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         # Until the record is written, so that a second thought cannot lose what was measured.
         with StopRequest(answering=not silent and (place is None or place.folder is None)) as stop:
             progress = member.Progress(place)
-            shared = strategy.of(config.distribution, place, screen, progress, lambda: stop.requested)
+            # Those that this program started have its flags.
+            terms = agreement.terms(dataclasses.asdict(config)) if place and place.folder is None else None
+            shared = strategy.of(config.distribution, place, screen, progress, lambda: stop.requested, terms)
             with cores.pinned(place.cpus if place else ()):
                 seen = execution.execute(config, network, dataset, screen, lambda: stop.requested, shared, progress)
             skipped = trouble.warnings(dataset) if dataset is not None else []

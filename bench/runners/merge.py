@@ -10,6 +10,7 @@ from typing import Any
 
 from bench import record
 from bench.record import Json
+from bench.runners import agreement
 
 
 def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
@@ -23,6 +24,8 @@ def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
       workers: how many there were.
     """
     records = [part['record'] for part in parts]
+    differ = agreement.problems([agreement.terms(each['config']) for each in records])
+    assert not differ, f'workers with different flags are refused before their first step: {differ}'
     whole = copy.deepcopy(records[0])
     whole['workers'] = [worker for each in records for worker in each['workers']]
     whole['images_per_step'] = workers * whole['images_per_step']

@@ -21,9 +21,9 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from bench.distribution import DistributionOptions
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
 from bench.record import Json
-from bench.runners import peers, placement, server
+from bench.runners import agreement, peers, placement, server
 from bench.runners.cluster import SERVER, WORKER
 from bench.runners.mailbox import Mailbox
 from bench.runners.member import Place, Progress
@@ -67,6 +67,7 @@ class ParameterServers(Strategy):
         screen: Screen,
         progress: Progress,
         stop_requested: Callable[[], bool],
+        terms: Json | None = None,
     ) -> None:
         """
         Args:
@@ -75,9 +76,10 @@ class ParameterServers(Strategy):
           screen: on which it tells for whom it waits.
           progress: told when it waits for others who still do steps.
           stop_requested: asked while it waits for others to begin.
+          terms: what must be the same in all workers (bench/runners/agreement.py); None where it is known to be.
         """
         self._options, self._screen, self._progress = options, screen, progress
-        self._stop_requested = stop_requested
+        self._stop_requested, self._terms = stop_requested, terms
         self._cluster = server.cluster_of(options)
         # Whether those who started this process collect what it saw, and tell who failed first.
         self._is_collected = place is not None and place.folder is not None
@@ -126,6 +128,7 @@ class ParameterServers(Strategy):
         Raises:
           BenchError: the port is taken, a process does not come, or one is gone.
           StoppedError: the user wished an end while one was waited for.
+          UsageError: the workers have different flags.
         """
         self._server = server.start(self._cluster, config)
         with graph.as_default(), tf.device(self.device):
@@ -134,6 +137,7 @@ class ParameterServers(Strategy):
         waiting = server.waiting_lines(self._screen)
         peers.wait(self._cluster.peers, self._options.wait_seconds, waiting, self._stop_requested)
         with self._watched_session(graph, config) as session:
+            self._compare(session)
             yield session
             if self._is_collected:
                 with self._told():
@@ -150,16 +154,31 @@ class ParameterServers(Strategy):
                 yield session
             except BaseException as error:
                 if not self._knows_loss:
+                    how = server.refusal(error) if isinstance(error, UsageError) else server.FAILED
                     with contextlib.suppress(*_GONE):
-                        session.run(self._goodbye, {self._text: server.FAILED}, tf.RunOptions(timeout_in_ms=_SHORT_MS))
-                if not isinstance(error, UsageError):
-                    # To close it, and to delete it as Python ends, is to wait for processes that may be gone.
-                    session._session = None
-                    atexit.register(_leave)
+                        session.run(self._goodbye, {self._text: how}, tf.RunOptions(timeout_in_ms=_SHORT_MS))
+                # To close it, and to delete it as Python ends, is to wait for processes that may be gone.
+                session._session = None
+                atexit.register(_leave, error.exit_status if isinstance(error, BenchError) else 1)
                 raise
             finally:
                 if session._session is not None:
                     session.close()
+
+    def _compare(self, session: tf.Session) -> None:
+        """Refuses flags that differ among the workers, in all of them alike. Their graphs may not fit each other."""
+        if self._terms is None:
+            return
+        with self._told():
+            texts = self._mailbox.gather(session, json.dumps(self._terms))
+            found = agreement.problems([json.loads(text) for text in texts]) if texts is not None else []
+            problems = json.loads(self._mailbox.broadcast(session, json.dumps(found)))
+        if problems:
+            # Nobody leaves before all know, and with the first one the servers leave.
+            with contextlib.suppress(*_GONE):
+                self._mailbox.gather(session, '')
+                self._mailbox.broadcast(session, '')
+            raise UsageError(problems)
 
     def initialize(self, session: tf.Session, initializers: Sequence[tf.Operation]) -> None:
         """The leader gives the variables their values, and the others wait for that."""
@@ -297,9 +316,9 @@ class ParameterServers(Strategy):
         return (self._updates.error if self._updates is not None else None) or error
 
 
-def _leave() -> None:
+def _leave(status: int) -> None:
     """Ends a process that failed, when all is said."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
             stream.flush()
-    os._exit(1)
+    os._exit(status)

@@ -5,6 +5,7 @@ Imports TensorFlow. What workers do is in parameter_server.py.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from bench.distribution import JOB, DistributionOptions
-from bench.errors import BenchError, number
+from bench.errors import BenchError, UsageError, number
 from bench.machine import quiet
 from bench.runners import cluster as clusters
 from bench.runners import peers
@@ -21,8 +22,8 @@ from bench.runners.cluster import SERVER, WORKER, Cluster
 from bench.runners.stop import PostponedStop
 from bench.screen import Screen
 
-# What workers say at their end.
-DONE, FAILED = 'done', 'failed'
+# What workers say at their end; behind the last of these follows what is wrong with their flags.
+DONE, FAILED, _REFUSED = 'done', 'failed', 'refused'
 _SECONDS_BETWEEN_LOOKS = 0.25
 
 
@@ -42,6 +43,7 @@ def serve(options: DistributionOptions, config: tf.ConfigProto, screen: Screen, 
 
     Raises:
       BenchError: the port is taken, a process does not come, a worker failed or is gone, or it was stopped before them.
+      UsageError: the workers cannot do what they were asked for.
     """
     cluster = cluster_of(options)
     server = start(cluster, config)
@@ -59,6 +61,8 @@ def serve(options: DistributionOptions, config: tf.ConfigProto, screen: Screen, 
                     for _ in range(session.run(waiting)):
                         rank, _, how = session.run(goodbye).decode().partition(' ')
                         watch.forget(f'{WORKER} {rank}')
+                        if how.startswith(_REFUSED):
+                            raise UsageError(json.loads(how.removeprefix(_REFUSED)))
                         if how == FAILED:
                             raise BenchError(f'{WORKER} {rank} failed; {cluster.name} ends too.')
                         left.discard(int(rank))
@@ -106,6 +110,11 @@ def visible(config: tf.ConfigProto, cluster: Cluster) -> tf.ConfigProto:
     filters = [f'/job:{cluster.job}/task:{cluster.task}']
     own.device_filters.extend(filters if cluster.job == SERVER else [f'/job:{SERVER}', *filters])
     return own
+
+
+def refusal(error: UsageError) -> str:
+    """What a worker says at its end whose flags are wrong."""
+    return f'{_REFUSED} {json.dumps(error.problems)}'
 
 
 def goodbyes(task: int) -> Any:

@@ -124,6 +124,7 @@ def of(
     screen: Screen | None = None,
     progress: Progress | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
+    terms: Json | None = None,
 ) -> Strategy:
     """The strategy of a process that computes.
 
@@ -133,19 +134,21 @@ def of(
       screen: on which it tells for whom it waits.
       progress: told when it waits for others who still do steps.
       stop_requested: asked while it waits for others to begin.
+      terms: what all that compute must have alike, to be compared before the first step; None where they do.
 
     Raises:
       BenchError: this process and the others cannot meet.
+      UsageError: they have different flags.
     """
     progress = progress or Progress(None)
     if options.kind == HOROVOD:
         from bench.runners.horovod import Horovod
 
-        return Horovod(options, place)
+        return Horovod(options, place, terms)
     if options.kind == PARAMETER_SERVER:
         from bench.runners.parameter_server import ParameterServers
 
-        return ParameterServers(options, place, screen or Screen(), progress, stop_requested)
+        return ParameterServers(options, place, screen or Screen(), progress, stop_requested, terms)
     if options.kind == REPLICATED:
         from bench.runners.replicated import Replicated
 
