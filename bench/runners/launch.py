@@ -27,7 +27,7 @@ import bench
 from bench.errors import BenchError
 from bench.machine import cores, environment
 from bench.runners.hang import Hang
-from bench.runners.member import Marks, Place
+from bench.runners.member import Marks, Place, leave
 from bench.screen import Screen
 
 _SECONDS_BETWEEN_LOOKS = 0.2
@@ -133,6 +133,8 @@ def _watch(
             for process in workers:
                 process.ask()
         _look(processes)
+        for process in processes:
+            process.leave_if_gone()
         # A process that was asked to stop ends well, unless it had hardly begun; the others must not wait for that one.
         if any(process.failed or (asked_to_stop and process.status) for process in processes):
             _wait(processes, _NOTICE, lines, screen)
@@ -204,6 +206,7 @@ class _Process:
             self._marks = Marks(place.folder, place.rank, new=True)
         self._asked = False
         self._hang = ''
+        self._left = False
         # A process begins on the processors of the one that starts it.
         with cores.pinned(place.cpus):
             self._popen = subprocess.Popen(
@@ -255,6 +258,14 @@ class _Process:
         self._hang = self._hang or self.watched.stopped()
         if self._marks and not self._hang:
             self._hang = self.watched.without_step(others, slack=slack)
+
+    def leave_if_gone(self) -> None:
+        """Leaves the job's meetings in its place, or those that are asked to end would wait for it there."""
+        place = self.member.place
+        if self._marks and not self._left and (self.hangs or not self.running):
+            assert place.folder is not None and place.rank is not None, 'it has marks'
+            self._left = True
+            leave(place.folder, place.rank)
 
     def ask(self) -> None:
         """Asks it to end after its present step."""

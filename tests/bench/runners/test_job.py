@@ -240,6 +240,26 @@ def test_independent_workers_share_nothing_and_their_speeds_add(tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSTOP])
+def test_an_independent_worker_takes_what_another_saw_with_it(
+    tmp_path: Path, job: Any, number: signal.Signals
+) -> None:
+    words = ('--variable_update=independent', '--num_warmup_batches=1', FOREVER)
+    running = job(*LENET, *words, f'--result_dir={tmp_path}')
+    running.until(r'^\[0\] 10\t')
+    workers = running.workers()
+    workers[1].send_signal(number)
+    assert running.end() == 1
+    assert_gone(workers)
+    record = the_record(tmp_path)
+    assert record['ended']['status'] == 'failed'
+    assert record['ended']['reason'].startswith('Worker 1 ')
+    first, second = record['workers']
+    assert len(first['step_seconds']) >= 10
+    assert second['step_seconds'] == []
+
+
+@pytest.mark.slow
 def test_independent_workers_infer(tmp_path: Path) -> None:
     words = ('--variable_update=independent', '--forward_only', '--num_batches=5')
     done = run(*LENET, *words, f'--result_dir={tmp_path}')

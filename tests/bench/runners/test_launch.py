@@ -101,6 +101,21 @@ def test_a_stopped_process_is_noticed_and_named(tmp_path: Path, monkeypatch: pyt
     assert ends[1].status == -signal.SIGKILL
 
 
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSTOP])
+def test_who_is_asked_to_end_waits_at_a_meeting_for_one_that_is_gone_and_loses_what_it_saw(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(hang, '_STOPPED', 0.5)
+    kept = (
+        'seen = []; signal.signal(signal.SIGTERM, lambda *_: seen.append(1)); print("ready", flush=True)\n'
+        'while not seen: time.sleep(0.02)\n'
+        f'member.meet(Path({str(tmp_path)!r}), 0, place.rank, 2); print("kept")'
+    )
+    ends = run(tmp_path, kept, f'time.sleep(1); os.kill(os.getpid(), signal.{number.name})')
+    assert (ends[0].status, ends[0].last_lines) == (0, ('ready', 'kept'))
+    assert [end.failed for end in ends] == [False, True]
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (('_LEAST', 3.0), ('_BUSY_LEAST', 8.0), ('_KNOWN', 2), ('_SECONDS_OF_USE', 0.5)):
