@@ -6,6 +6,7 @@ A command has exactly the flags of its config; every problem with the words is f
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
 import textwrap
@@ -158,10 +159,12 @@ def parse(
     """
     options = list(_options(config_class))
     values, rest, problems = _read(options, [program, *words], _Parser)
-    positional = next((field.name for field, _ in options if field.metadata['positional']), None)
+    positional = next((field for field, _ in options if field.metadata['positional']), None)
     given = {field.name: values[field.name].value for field, _ in options}
     if positional and rest and not rest[0].startswith('-'):
-        given[positional] = rest.pop(0)
+        mine = list(itertools.takewhile(lambda word: not word.startswith('-'), rest))
+        count = len(mine) if positional.metadata['many'] else 1
+        given[positional.name], rest = ','.join(mine[:count]), rest[count:]
     for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
         if field.metadata.get('others'):
             given[field.name], rest = tuple(rest), []
