@@ -88,15 +88,19 @@ def _throughput(records: Sequence[Json], images: int, *, synchronous: bool) -> J
     rates = [worker['throughput'] for _, worker in own]
     stop = min(sum(worker['step_seconds']) for _, worker in own)
     total = sum(count * _steps_until(stop, worker['step_seconds']) for count, worker in own) / stop
-    half = None
+    low = high = None
     if all(rate['low'] is not None for rate in rates):
-        # Of the sum of the workers' own speeds, whose series are independent.
-        half = math.hypot(*((rate['high'] - rate['low']) / 2 for rate in rates))
-        half *= total / sum(rate['images_per_second'] for rate in rates)
+        # Of the sum of the workers' own speeds, whose series are independent, each side from theirs: its lower end is
+        # above 0 as theirs are (Zou, Huang and Zhang, Stat Methods Med Res 18, 2009).
+        own_sum = sum(rate['images_per_second'] for rate in rates)
+        below, above = (
+            math.hypot(*(rate[end] - rate['images_per_second'] for rate in rates)) for end in ('low', 'high')
+        )
+        low, high = total * (1 - below / own_sum), total * (1 + above / own_sum)
     return {
         'images_per_second': total,
-        'low': None if half is None else total - half,
-        'high': None if half is None else total + half,
+        'low': low,
+        'high': high,
         'confidence': rates[0]['confidence'],
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis import statistics
 from bench import errors
 from bench.record import Json
 from bench.screen import Screen
@@ -115,8 +116,10 @@ def _shared(record: Json) -> list[tuple[str, str]]:
     scaling = shared['scaling']
     if scaling:
         text = f'{scaling["efficiency"]:.3f} of one worker on the same processors'
-        if scaling['low'] is not None:
+        if statistics.tells(scaling['low'], scaling['high']):
             text += f', 95 % interval {scaling["low"]:.3f} to {scaling["high"]:.3f}'
+        else:
+            text += ', too few steps for an interval'
         lines.append(('scaling', text))
     return lines
 
@@ -127,12 +130,12 @@ def _throughput(record: Json) -> str:
     # The first one's are counted where workers do not do each step together.
     count = counts[0] or max(counts)
     text = f'{rate["images_per_second"]:.2f} images/sec'
-    if rate['low'] is not None:
+    if statistics.tells(rate['low'], rate['high']):
         half = (rate['high'] - rate['low']) / 2 / rate['images_per_second']
         text += f', {100 * rate["confidence"]:.0f} % interval {rate["low"]:.2f} to {rate["high"]:.2f}'
         text += f' (+/- {100 * half:.1f} %)'
     else:
-        # The interval of so few steps that vary so much would not exclude a speed of 0.
+        # The interval of so few steps that vary so much would exclude hardly any speed, or not even 0.
         text += f', {"too few steps" if count < _LEAST_STEPS else "too few steps, too different"} for an interval'
     steps = errors.number(count, 'step')
     return f'{text}; {steps}, {_ENDS.get(record["ended"]["reason"], "then it failed")}'

@@ -260,6 +260,29 @@ def test_the_fastest_is_not_compared_with_tensorflows_own_kernels_of_old() -> No
     assert last == f'The fastest in float32 is 2.50 times [2.50, 2.50] as fast as {own}.'
 
 
+@pytest.mark.parametrize('axis', ['precision', 'num_workers'])
+def test_the_plot_draws_intervals_that_the_table_leaves_out(
+    axis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from analysis import sweep_plot
+
+    names = {'precision': ('fp32', 'bf16'), 'num_workers': ('1', '2')}[axis]
+    cells = [
+        cell({axis: names[0]}, [48.0, 50.0, 49.0]),
+        cell({axis: names[1]}, [20.0, 180.0], baseline=1),
+    ]
+    found = table(cells, axis)
+    assert [line.count('too few runs, too different') for line in sweep.text(found)] == [0, 0, 1]
+    monkeypatch.setattr(sweep_plot.plt, 'close', lambda figure: None)
+    sweep_plot.draw(found, tmp_path / 'plot.png')
+    (panel,) = sweep_plot.plt.gcf().axes
+    monkeypatch.undo()
+    low, high = panel.get_ylim() if axis == 'num_workers' else panel.get_xlim()
+    # The cells' speeds are 49 and 60.
+    assert low == 0 and 60 < high < 100
+    sweep_plot.plt.close('all')
+
+
 @pytest.mark.parametrize('axes', [('precision',), ('num_workers',)])
 def test_a_plot_needs_tensorflow_or_fails_where_cells_are_missing(tmp_path: Path, axes: tuple[str, ...]) -> None:
     values = {'precision': ('fp32', 'bf16', 'fp32'), 'num_workers': ('1', '2', '4')}[axes[0]]

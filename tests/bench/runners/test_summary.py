@@ -74,6 +74,23 @@ def test_why_there_is_no_interval_is_not_told(
     assert shown(capsys, config(), seconds)['throughput'].startswith(told)
 
 
+@pytest.mark.parametrize(('low', 'shown_'), [(0.001, False), (-99.0, False), (0.7, True)])
+def test_an_interval_that_excludes_hardly_anything_passes_for_one(
+    capsys: pytest.CaptureFixture[str], low: float, shown_: bool
+) -> None:
+    run = recorded(config(num_workers=2), [0.5] * 5, workers=2)
+    wide = {'low': low, 'high': 1.7}
+    run['throughput'] |= wide
+    run['distribution'] = {
+        'variable_update': 'horovod', 'exchange': None, 'scaling': {'efficiency': 0.85, **wide},
+    }  # fmt: skip
+    summary.show(run, Screen())
+    lines = {line[:12].strip(): line[12:] for line in capsys.readouterr().out.splitlines()}
+    assert ('95 % interval' in lines['throughput']) == ('95 % interval' in lines['scaling']) == shown_
+    assert shown_ or 'too few steps, too different for an interval' in lines['throughput']
+    assert shown_ or lines['scaling'] == '0.850 of one worker on the same processors, too few steps for an interval'
+
+
 MEGAHERTZ = {'low': 3290.0, 'median': 3300.0, 'high': 3310.0}
 
 
