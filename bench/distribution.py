@@ -355,7 +355,7 @@ def _without_effect(options: DistributionOptions) -> list[str]:
     """Flags that nothing would read."""
     given = {field.name for field in dataclasses.fields(options) if getattr(options, field.name) != field.default}
     found = [
-        f'--{name} has no effect with --variable_update={options.kind}; leave it out.'
+        f'--{name} has no effect with --variable_update={options.kind}: it is for {kind}. Leave it out.'
         for kind, names in _OF_ONE_KIND.items()
         if kind != options.kind
         for name in names

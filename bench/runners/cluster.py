@@ -94,7 +94,8 @@ def from_flags(job: str, task: int, servers: str | None, workers: str | None) ->
     number = len(cluster.servers if job == SERVER else cluster.workers)
     if task >= number:
         flag = 'ps_hosts' if job == SERVER else 'worker_hosts'
-        wrong.append(f'--task_index={task}: --{flag} names {number}; 0 to {number - 1} is expected.')
+        expected = '0' if number == 1 else f'0 to {number - 1}'
+        wrong.append(f'--task_index={task}: --{flag} names {number}; {expected} is expected.')
     wrong += _shared(cluster)
     if wrong:
         raise UsageError(wrong)

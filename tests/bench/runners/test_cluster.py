@@ -49,6 +49,11 @@ def test_every_problem_with_hosts_is_told_at_once() -> None:
         assert part in text
 
 
+def test_of_one_worker_a_range_of_numbers_is_expected() -> None:
+    told = problems('worker', 2, 'a:2222', 'b:2222')
+    assert told == '--task_index=2: --worker_hosts names 1; 0 is expected.'
+
+
 def test_tf_config_gives_servers_and_workers() -> None:
     config = {'cluster': {'ps': ['a:1'], 'worker': ['b:1', 'c:1']}, 'task': {'type': 'worker', 'index': 1}}
     assert cluster.from_environment(environment(config)) == Cluster(('a:1',), ('b:1', 'c:1'), 'worker', 1)
