@@ -175,9 +175,10 @@ def _type_problems(config: Any) -> list[str]:
 
 def _kind_of(value: Any) -> str:
     """What JSON calls a value, and the value where it is short."""
-    kinds = {dict: 'an object', list: 'a list', str: 'the text', bool: 'the word', int: 'the number', float: 'the number'}
-    kind = kinds.get(type(value), 'the word')
-    return kind if isinstance(value, (dict, list)) else f'{kind} {_shown(json.dumps(value))}'
+    if isinstance(value, (dict, list)):
+        return 'an object' if isinstance(value, dict) else 'a list'
+    kinds = {str: 'text', int: 'number', float: 'number'}
+    return f'the {kinds.get(type(value), "word")} {_shown(json.dumps(value))}'
 
 
 def _refused(problems: Sequence[str], text: str) -> UsageError:
