@@ -42,6 +42,7 @@ def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
         'synchronous': synchronous,
         'hosts': sorted({worker['host'] for worker in whole['workers']}),
         'exchange': _exchange(parts, whole['workers'], synchronous=synchronous),
+        'spread': _spread(whole['workers']),
         'scaling': None,
     }
     return whole
@@ -103,6 +104,14 @@ def _throughput(records: Sequence[Json], images: int, *, synchronous: bool) -> J
         'high': high,
         'confidence': rates[0]['confidence'],
     }
+
+
+def _spread(workers: Sequence[Json]) -> Json | None:
+    """How the workers' own speeds differ."""
+    rates = [worker['throughput']['images_per_second'] for worker in workers if worker['throughput']]
+    if len(rates) < 2:
+        return None
+    return {'low': min(rates), 'median': statistics.median(rates), 'high': max(rates)}
 
 
 def _steps_until(stop: float, step_seconds: Sequence[float]) -> float:

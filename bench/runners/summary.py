@@ -15,6 +15,8 @@ _ENDS = {
 }
 # Of fewer there is no interval (analysis/statistics.py).
 _LEAST_STEPS = 3
+# Workers whose speeds are told one by one.
+_MOST_LISTED = 8
 
 
 def show(record: Json, screen: Screen) -> None:
@@ -101,9 +103,13 @@ def _shared(record: Json) -> list[tuple[str, str]]:
     """What several workers are to each other."""
     shared, lines = record['distribution'], []
     rates = [worker['throughput']['images_per_second'] for worker in record['workers'] if worker['throughput']]
-    if len(rates) > 1:
-        each = ', '.join(f'{rate:.2f}' for rate in rates)
-        lines.append(('workers', f'{shared["variable_update"]}; {each} images/sec'))
+    spread = shared['spread']
+    if spread:
+        low, median, high = (spread[name] for name in ('low', 'median', 'high'))
+        each = f'{", ".join(f"{rate:.2f}" for rate in rates)} images/sec'
+        if len(rates) > _MOST_LISTED:
+            each = f'{len(rates)} from {low:.2f} to {high:.2f} images/sec, median {median:.2f}'
+        lines.append(('workers', f'{shared["variable_update"]}; {each}, {100 * (high - low) / median:.1f} % apart'))
     exchange = shared['exchange']
     if exchange:
         text = f'{exchange["payload_bytes"] / 2**20:.1f} MiB of gradients a step'
