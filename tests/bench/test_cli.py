@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from program import command, python, run
+from program import ROOT, command, python, run
 
 from bench import errors
 from bench.cli import main
@@ -136,6 +138,16 @@ def test_answers_that_need_no_tensorflow_do_not_load_it(words: list[str]) -> Non
     code = f'import sys; from bench.cli import main; main({words!r}); sys.exit("tensorflow" in sys.modules)'
     done = python(code)
     assert done.returncode == 0, done.stderr
+
+
+def test_without_its_environment_the_program_ends_in_a_traceback() -> None:
+    # -S: nothing that was installed is found.
+    words = [sys.executable, '-S', str(ROOT / 'run_benchmark.py'), '--model=lenet']
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    (told,) = done.stderr.splitlines()
+    assert re.match(r'error: \w+ is not installed for ', told)
+    assert '`source .venv/bin/activate`' in told and '`make setup`' in told
 
 
 # It is numpy and scipy that take most of half a second.
