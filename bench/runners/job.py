@@ -10,15 +10,14 @@ import dataclasses
 import datetime
 import platform
 import signal
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from bench import distribution, flags, record, settings
 from bench.config import BenchmarkConfig
 from bench.errors import BenchError, UsageError
 from bench.machine import container, cores, cpu, environment, memory
 from bench.record import Json
+from bench.runners import folder as folders
 from bench.runners import launch, member, merge, rendezvous, report, servers
 from bench.runners.launch import End, Member
 from bench.runners.member import Place
@@ -120,8 +119,7 @@ def _done(
     """
     screen.progress(f'starting {len(places)} workers')
     started = datetime.datetime.now(datetime.timezone.utc)
-    with tempfile.TemporaryDirectory(prefix='tf-bench-') as name:
-        folder = Path(name)
+    with folders.shared() as folder:
         placed = [dataclasses.replace(place, folder=folder) for place in places]
         with _members(config, placed, batch_is_given=batch_is_given) as members:
             ends = launch.run(members, screen, lambda: stop.requested)
