@@ -7,19 +7,16 @@ compute nothing of the network, and only hear what came of it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from bench.record import Json
 
 # A process's place and patience, what it prints and where it writes.
 _OWN = ('job_name', 'task_index', 'ps_hosts', 'worker_hosts', 'wait_seconds', 'result_dir', 'json', 'display_every')
-# What machines may have in other places, and processors of which each may have others. Settings that a file brought are
-# compared by themselves.
+# Processors, of which each machine may have others; and where settings are, which are compared by themselves.
 _OF_THE_MACHINE = (
-    'data_dir',
-    'checkpoint_path',
     'settings',
     'num_intra_threads',
     'num_inter_threads',
@@ -30,8 +27,8 @@ _OF_THE_MACHINE = (
     'numa_node',
 )
 _MAY_DIFFER = frozenset((*_OWN, *_OF_THE_MACHINE))
-# The same file may be in another folder.
-_FILES = ('model', 'data_name')
+# What each machine may have somewhere else: the same file in another folder, and data that all or none have.
+_FILES, _PATHS = ('model', 'data_name'), ('data_dir', 'checkpoint_path')
 _MOST_NAMED = 4
 
 
@@ -62,7 +59,9 @@ def problems(of_all: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _compared(name: str, value: Any) -> Any:
-    return os.path.basename(value) if name in _FILES and value is not None else value
+    if name in _PATHS:
+        return value is not None
+    return Path(value).name if name in _FILES else value
 
 
 def _typed(name: str, value: Any) -> str:

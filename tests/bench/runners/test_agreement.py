@@ -58,6 +58,9 @@ def test_what_each_machine_has_of_its_own_is_refused() -> None:
     place = ('--job_name=worker', '--ps_hosts=a:1', '--worker_hosts=b:1,c:1', '--variable_update=parameter_server')
     other = tuple(word.replace('a:1', '10.0.0.1:1') for word in place)
     assert agreement.problems([terms(*place), terms(*other, '--task_index=1', '--wait_seconds=9')]) == []
+    data = [{'data_dir': '/here/shards'}, {'data_dir': '/there/shards'}, {'data_dir': None}]
+    (told,) = agreement.problems(data)
+    assert told == 'worker 2 has no --data_dir, worker 0 has --data_dir=/here/shards: give all the same.'
     elsewhere = [{'data_name': '/here/birds.json'}, {'data_name': '/there/birds.json'}, {'data_name': '/there/b.json'}]
     (told,) = agreement.problems(elsewhere)
     assert told.startswith('worker 2 has --data_name=/there/b.json')
