@@ -34,7 +34,8 @@ class Screen:
         self.lost_lines = False
 
     def __enter__(self) -> Screen:
-        if self._stream.isatty() and not self._silent:
+        # mpirun gives its ranks terminals of its own, and what they write is lines of its output.
+        if self._stream.isatty() and not self._silent and 'OMPI_COMM_WORLD_RANK' not in os.environ:
             from rich.console import Console
             from rich.live import Live
             from rich.segment import Segment, Segments

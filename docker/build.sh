@@ -31,8 +31,19 @@ check_engine() {
  BuildKit: install its buildx plugin, or name another client: DOCKER=/usr/bin/docker"
 }
 
-# The digest under which the base was pulled; nothing where it was not, or is not here.
+# Whether a file is a whole wheel of TensorFlow: a zip names its files in plain text, at its end once more, RECORD last.
+check_wheel() {
+    local name=${1##*/}
+    [[ $name =~ ^[^-]+-[^-]+(-[0-9][^-]*)?-[^-]+-[^-]+-[^-]+\.whl$ ]] || fail "$name is no name of a wheel: pip wants\
+ NAME-VERSION-PYTHON-ABI-PLATFORM.whl, as it was when the wheel was built."
+    [[ $(tail -c 65600 -- "$1" | LC_ALL=C grep -acE 'tensorflow[A-Za-z_]*-[^/]*\.dist-info/RECORD') -gt 0 ]] || fail "$1 is\
+ no wheel of TensorFlow, or its end is missing. Give one that has TensorFlow itself in it."
+}
+
+# The digest under which the base was pulled; nothing where it was not: a base that only this engine has. BuildKit would
+# pull one without telling.
 digest_of_base() {
+    "$docker" image inspect "$base" > /dev/null 2>&1 || "$docker" pull --quiet "$base" > /dev/null 2>&1 || true
     "$docker" image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$base" 2>/dev/null |
         sed -n '1s/.*@//p' || true
 }
@@ -79,7 +90,11 @@ pin() {
 [[ $# -le 1 ]] || fail "$# words are too many: give the path of one wheel, or nothing."
 case ${1-} in
     '' | --tests) ;;
-    *.whl) [[ -f $1 ]] || fail "There is no $1." ;;
+    --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0" && exit ;;
+    *.whl)
+        [[ -f $1 ]] || fail "There is no $1."
+        check_wheel "$1"
+        ;;
     *) fail "$1 is no wheel: give the path of a file that ends in .whl, or nothing." ;;
 esac
 [[ -z ${PINS:-} || -f $PINS ]] || fail "There is no PINS=$PINS."

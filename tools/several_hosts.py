@@ -23,6 +23,7 @@ import fcntl
 import json
 import os
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -42,6 +43,8 @@ LINK, MTU = 'wire', 32_000
 PORT = 2222
 # Seconds for what is no job: a network is measured in some, a process begins in fewer.
 SHORT = 120.0
+# What `ip netns exec` puts in the place of files in /etc.
+_ETC = Path('/etc/netns')
 _CLONE_NEWNET = 0x40000000
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 # In the place of ssh, for horovodrun: options, each with a value, the host, more options, the command.
@@ -110,6 +113,7 @@ class Hosts:
             os.close(link)
         for number in self._numbers:
             subprocess.run(['ip', 'netns', 'del', self.name(number)], capture_output=True, check=False)
+            shutil.rmtree(_ETC / self.name(number), ignore_errors=True)
 
     def name(self, number: int) -> str:
         """Of the namespace."""
@@ -137,6 +141,10 @@ class Hosts:
         name, where = self.name(number), ['-n', self.name(number)]
         limit = ['tbf', 'rate', f'{8 * self._rate:.0f}bit', 'burst', '256kb', 'limit', '64mb']
         _run('ip', 'netns', 'add', name)
+        # Gloo asks for the address of its own host's name.
+        (_ETC / name).mkdir(parents=True)
+        names = (f'{address(each)} host{each}\n' for each in self._numbers)
+        (_ETC / name / 'hosts').write_text(''.join(['127.0.0.1 localhost\n', *names]))
         self._links[bytes([10, 77, 0, number])] = _tun(name)
         _run('ip', *where, 'link', 'set', 'lo', 'up')
         _run('ip', *where, 'addr', 'add', f'{address(number)}/24', 'dev', LINK)

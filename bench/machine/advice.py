@@ -138,7 +138,7 @@ def _quota(facts: Json) -> Advice:
     setting = 'processors instead of a quota (docker run --cpuset-cpus= instead of --cpus=)'
     if quota is None:
         return Advice(setting, 'done', 'There is no quota here.')
-    text = f'The quota of {quota:g} processors stops all threads when its share of a period is used up.'
+    text = f'The quota, of {quota:g} CPU, stops all threads when its share of a period is used up.'
     return Advice(setting, 'yes', text)
 
 

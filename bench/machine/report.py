@@ -98,8 +98,11 @@ def _limits(facts: Json) -> list[tuple[str, str]]:
     quota = 'no limit on processors' if found['cpu_quota'] is None else f'time of {found["cpu_quota"]:g} CPU'
     memory = found['memory_limit_bytes']
     limit = 'no limit on memory' if memory is None else f'{_size(memory)} of memory'
+    usable = f'{found["usable_cpus"]} at a time, on {found["usable_cores"]} of the cores'
+    if found['cpu_quota'] is not None:
+        usable = f'as much time as {found["usable_cpus"]} would give, on any of the affinity'
     return [
-        ('processors', f'{found["usable_cpus"]} at a time, on {found["usable_cores"]} of the cores'),
+        ('processors', usable),
         ('affinity', found['affinity']),
         ('control group', f'{found["cgroup_version"] or "none"}: {quota}, {limit}'),
     ]

@@ -116,4 +116,4 @@ def _bytes(tensor: Any) -> int:
 
 
 def _gib(size: int) -> str:
-    return f'{size / 2**30:.1f}'
+    return f'{size / 2**30:.2f}'

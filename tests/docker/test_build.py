@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from bench.machine import environment
 
 ROOT = Path(__file__).parents[2]
+WHEEL = 'tensorflow_cpu-2.18.1-cp311-cp311-linux_x86_64.whl'
 SECRET = 'name:pass word$x@registry.example'
 
 CLIENT = """#!{python} -IS
@@ -31,10 +33,24 @@ for word in words:
         (here / 'folder').write_text(str(pathlib.Path(path).parent))
 if words[:1] == ['version']:
     print({version!r})
-if words[:2] == ['image', 'inspect'] and {digest!r}:
-    print({digest!r})
+if words[:1] == ['pull']:
+    (here / 'pulled').touch()
+if words[:2] == ['image', 'inspect']:
+    if not ({has_base} or (here / 'pulled').exists()):
+        sys.exit(1)
+    if {digest!r}:
+        print({digest!r})
 sys.exit(1 if words[:2] == ['buildx', 'version'] and not {buildx} or words[:1] == ['info'] and not {engine} else 0)
 """
+
+
+def write_wheel(path: Path, package: str = 'tensorflow_cpu-2.18.1') -> Path:
+    """One with a file of the package, and what wheels say of themselves, last."""
+    with zipfile.ZipFile(path, 'w') as wheel:
+        wheel.writestr(f'{package.partition("-")[0]}/__init__.py', '# ' + 100 * 'x')
+        wheel.writestr(f'{package}.dist-info/METADATA', 'Name: it')
+        wheel.writestr(f'{package}.dist-info/RECORD', '')
+    return path
 
 
 class Clone:
@@ -49,9 +65,17 @@ class Clone:
             copy(ROOT / name, self.root / name)
         self.client()
 
-    def client(self, version: str = '20.10.24', *, buildx: bool = False, engine: bool = True, digest: str = '') -> None:
+    def client(
+        self,
+        version: str = '20.10.24',
+        *,
+        buildx: bool = False,
+        engine: bool = True,
+        digest: str = '',
+        has_base: bool = True,
+    ) -> None:
         path = self.folder / 'client'
-        is_so = {'version': version, 'buildx': buildx, 'engine': engine, 'digest': digest}
+        is_so = {'version': version, 'buildx': buildx, 'engine': engine, 'digest': digest, 'has_base': has_base}
         path.write_text(CLIENT.format(python=sys.executable, here=str(self.folder), **is_so))
         path.chmod(0o755)
 
@@ -173,8 +197,7 @@ def test_an_images_own_pins_win_and_the_others_stay(clone: Clone) -> None:
 
 
 def test_a_users_wheel_is_what_the_images_are_made_of(clone: Clone) -> None:
-    wheel = clone.folder / 'tensorflow_cpu-2.18.1-cp311-cp311-linux_x86_64.whl'
-    wheel.write_bytes(b'a wheel')
+    wheel = write_wheel(clone.folder / WHEEL)
     done = clone.build(str(wheel))
     assert done.returncode == 0, done.stderr
     assert argument(clone.builds()[0], 'TENSORFLOW') == f'/wheels/{wheel.name}'
@@ -186,24 +209,24 @@ def test_a_users_wheel_is_what_the_images_are_made_of(clone: Clone) -> None:
 
 
 def test_a_users_wheel_may_lie_where_the_user_is(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
-    (clone.folder / 'own.whl').write_bytes(b'a wheel')
+    write_wheel(clone.folder / WHEEL)
     monkeypatch.chdir(clone.folder)
-    assert clone.build('own.whl').returncode == 0
+    assert clone.build(WHEEL).returncode == 0
 
 
 def test_paths_in_the_environment_may_be_relative_to_where_the_user_is(
     clone: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (clone.folder / 'own.whl').write_bytes(b'a wheel')
+    write_wheel(clone.folder / WHEEL)
     (clone.folder / 'own.pins').write_text('numpy==1.23.5\n')
     (clone.folder / 'own.pem').write_text('a certificate')
     monkeypatch.chdir(clone.folder)
-    assert clone.build('own.whl', PINS='own.pins', SSL_CERT_FILE='own.pem').returncode == 0
+    assert clone.build(WHEEL, PINS='own.pins', SSL_CERT_FILE='own.pem').returncode == 0
     pins = (clone.root / 'build/image/constraints.txt').read_text().splitlines()
     assert [line for line in pins if line.startswith('numpy==')] == ['numpy==1.23.5']
     assert 'horovod==0.28.1' in pins
     assert (clone.folder / 'certificates').read_text() == 'a certificate'
-    done = clone.build('own.whl', PINS='missing')
+    done = clone.build(WHEEL, PINS='missing')
     assert (done.returncode, done.stderr) == (1, 'error: There is no PINS=missing.\n')
 
 
@@ -219,6 +242,44 @@ def test_labels_tell_when_an_image_was_made_and_on_which_base_where_that_is_know
     for call in clone.builds():
         assert argument(call, 'CREATED') == '1970-01-01T00:00:00Z'
         assert call[call.index('--label') + 1] == 'org.opencontainers.image.base.digest=sha256:12ab'
+
+
+def test_a_base_that_is_not_here_is_pulled_so_that_its_digest_is_known(clone: Clone) -> None:
+    clone.client(digest='debian@sha256:12ab', has_base=False)
+    assert clone.build(BASE='debian:bookworm-slim').returncode == 0
+    calls = (clone.folder / 'calls').read_text().splitlines()
+    assert [call.split('\t') for call in calls if call.startswith('pull')] == [['pull', '--quiet', 'debian:bookworm-slim']]
+    assert all('org.opencontainers.image.base.digest=sha256:12ab' in call for call in clone.builds())
+
+
+def test_help_is_the_scripts_own_first_lines(clone: Clone) -> None:
+    done = clone.build('--help')
+    assert done.returncode == 0
+    assert 'docker/build.sh path/to/tensorflow.whl' in done.stdout
+    assert 'set -e' not in done.stdout
+    assert clone.builds() == []
+
+
+@pytest.mark.parametrize(
+    ('name', 'package', 'told'),
+    [
+        ('bad.whl', 'tensorflow-2.18.1', 'bad.whl is no name of a wheel'),
+        ('foo-1-py3-none-any.whl', 'foo-1', 'is no wheel of TensorFlow'),
+    ],
+)
+def test_another_wheel_is_refused_before_anything_is_built(clone: Clone, name: str, package: str, told: str) -> None:
+    done = clone.build(str(write_wheel(clone.folder / name, package)))
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert clone.builds() == []
+
+
+def test_half_a_wheel_is_refused_before_anything_is_built(clone: Clone) -> None:
+    wheel = write_wheel(clone.folder / WHEEL)
+    wheel.write_bytes(wheel.read_bytes()[: wheel.stat().st_size // 3])
+    done = clone.build(str(wheel))
+    assert (done.returncode, clone.builds()) == (1, [])
+    assert 'or its end is missing' in done.stderr
 
 
 @pytest.mark.parametrize(

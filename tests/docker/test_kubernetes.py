@@ -111,3 +111,15 @@ def test_what_computes_has_its_processors_for_itself(job: dict[str, Any]) -> Non
     resources = container(specs['Worker'])['resources']
     assert resources['requests'] == resources['limits']
     assert resources['limits']['cpu'].isdecimal()
+
+
+@pytest.mark.parametrize('job', [MPIJOB, TFJOB], ids=['MPIJob', 'TFJob'])
+def test_a_namespace_of_the_restricted_standard_admits_every_pod(job: dict[str, Any]) -> None:
+    """What Kubernetes' strictest Pod Security Standard asks for."""
+    specs = job['spec'].get('mpiReplicaSpecs') or job['spec']['tfReplicaSpecs']
+    for replicas in specs.values():
+        user = replicas['template']['spec']['securityContext']
+        assert user['runAsNonRoot'] and user['runAsUser'] == 9001
+        assert user['seccompProfile'] == {'type': 'RuntimeDefault'}
+        rights = container(replicas)['securityContext']
+        assert rights == {'allowPrivilegeEscalation': False, 'capabilities': {'drop': ['ALL']}}

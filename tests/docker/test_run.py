@@ -88,7 +88,15 @@ def test_without_a_word_of_whose_files_they_are_they_belong_to_the_owner_of_the_
 
 
 @pytest.mark.parametrize(
-    ('options', 'user'), [([], 9001), (['-e', 'LOCAL_USER_ID=1234'], 1234), (['-u', '77'], 77), (['--read-only'], 9001)]
+    ('options', 'user'),
+    [
+        ([], 9001),
+        (['-e', 'LOCAL_USER_ID=1234'], 1234),
+        (['-e', 'LOCAL_USER_ID=0'], 9001),
+        (['-u', '77'], 77),
+        (['-u', '77', '--cap-drop', 'ALL'], 77),
+        (['--read-only'], 9001),
+    ],
 )
 def test_nothing_runs_as_root(engine: Engine, options: list[str], user: int) -> None:
     done = engine.run(options, ['sh', '-c', 'id -u; id -g; cat /proc/self/status; echo in $HOME'])
@@ -96,7 +104,7 @@ def test_nothing_runs_as_root(engine: Engine, options: list[str], user: int) -> 
     first = engine.run(options, ['cat', '/proc/1/status']).stdout.splitlines()
     assert next(line for line in first if line.startswith('Uid:')).split()[1:] == [str(user)] * 4
     assert lines[0] == str(user)
-    assert '0' not in lines[1].split() or options == ['-u', '77']  # Docker's own choice of group
+    assert '0' not in lines[1].split() or '-u' in options  # Docker's own choice of group
     assert next(line for line in lines if line.startswith('Uid:')).split()[1:] == [str(user)] * 4
     assert next(line for line in lines if line.startswith('CapEff:')).split()[1] == '0' * 16
     assert lines[-1] == ('in /dev/shm' if '--read-only' in options else 'in /tmp')
@@ -105,9 +113,13 @@ def test_nothing_runs_as_root(engine: Engine, options: list[str], user: int) -> 
 @pytest.mark.parametrize(
     ('options', 'told'),
     [
-        (['-e', 'LOCAL_USER_ID=0'], 'LOCAL_USER_ID=0 is root'),
-        (['-e', 'LOCAL_USER_ID=me'], 'LOCAL_USER_ID=me is no number'),
-        (['-e', 'LOCAL_USER_ID=1234', '-e', 'LOCAL_GROUP_ID=staff'], 'LOCAL_GROUP_ID=staff is no number'),
+        (['-e', 'LOCAL_USER_ID=me'], 'LOCAL_USER_ID=me is no id'),
+        (['-e', 'LOCAL_USER_ID=010'], 'LOCAL_USER_ID=010 is no id'),
+        (['-e', 'LOCAL_USER_ID=2147483648'], 'LOCAL_USER_ID=2147483648 is too large'),
+        (['-e', 'LOCAL_USER_ID=99999999999999999999'], 'LOCAL_USER_ID=99999999999999999999 is no id'),
+        (['-e', 'LOCAL_USER_ID=1234', '-e', 'LOCAL_GROUP_ID=staff'], 'LOCAL_GROUP_ID=staff is no id'),
+        (['-e', 'LOCAL_GROUP_ID=55'], 'LOCAL_GROUP_ID=55 has no effect without LOCAL_USER_ID'),
+        (['--cap-drop', 'ALL'], 'docker run -u 9001:9001'),
         (['-e', 'LOCAL_USER_ID=1234', '-u', '77'], 'LOCAL_USER_ID=1234 cannot be'),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -83,8 +84,8 @@ def test_a_limit_that_nothing_fits_leaves_a_batch_of_one_and_warns_with_what_is_
     assert fitted.network.batch_size == 1
     assert (reduced['code'], short['code']) == ('batch_reduced', footprint.MAY_BE_KILLED)
     # TensorFlow itself, lenet's 4 million weights and their gradients, a tenth of margin.
-    assert 'needs about 0.7 GiB with a batch of 1' in short['text']
-    assert 'allows 0.1: the kernel may kill this run' in short['text']
+    assert re.search(r'needs about 0\.[67]\d GiB with a batch of 1', short['text'])
+    assert 'allows 0.10: the kernel may kill this run' in short['text']
     assert '--image_size' in short['text']
 
 

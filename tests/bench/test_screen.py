@@ -1,0 +1,31 @@
+"""What is written to terminals, and to those that are none of a person's."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from bench.screen import Screen
+
+
+@pytest.mark.parametrize('rank', [None, '1'])
+def test_a_terminal_has_a_live_line_but_not_that_which_mpirun_gives_its_ranks(
+    monkeypatch: pytest.MonkeyPatch, rank: str | None
+) -> None:
+    controller, terminal = os.openpty()
+    monkeypatch.setenv('TERM', 'xterm')
+    monkeypatch.delenv('OMPI_COMM_WORLD_RANK', raising=False)
+    if rank is not None:
+        monkeypatch.setenv('OMPI_COMM_WORLD_RANK', rank)
+    with os.fdopen(terminal, 'w') as stream:
+        monkeypatch.setattr(sys, 'stdout', stream)
+        with Screen() as screen:
+            screen.progress('step 1')
+            screen.line('total')
+        stream.flush()
+        seen = os.read(controller, 65536)
+    os.close(controller)
+    assert b'total\r\n' in seen
+    assert (b'\x1b[' in seen, b'step 1' in seen) == (rank is None, rank is None)
