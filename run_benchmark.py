@@ -12,8 +12,8 @@ except ModuleNotFoundError as error:
     if (error.name or 'bench').partition('.')[0] in ('bench', 'analysis'):
         raise
     print(
-        f'error: {error.name} is not installed for {sys.executable}. Type `source .venv/bin/activate` first; where there '
-        'is no such environment yet, `make setup` makes it.',
+        f'error: {error.name} is not installed for {sys.executable}. Type `source .venv/bin/activate` first; where '
+        'that environment is not there yet, `make setup` makes it.',
         file=sys.stderr,
     )
     sys.exit(1)

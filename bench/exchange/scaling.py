@@ -133,9 +133,7 @@ def _runs(records: Sequence[record.Json]) -> _Runs:
     works = {_work(each) for each in done}
     if len(works) > 1:
         listed = '; '.join(sorted(works))
-        raise BenchError(
-            f'These records are of different work, which one model cannot fit: {listed}. {_instead(done)}'
-        )
+        raise BenchError(f'These records are of different work, which one model cannot fit: {listed}. {_instead(done)}')
     if any(each['config']['distribution']['variable_update'] == 'replicated' for each in done):
         raise BenchError('A record is of replicas, which are in one process and exchange nothing. Leave it out.')
     shared = [each['distribution'] for each in done if each['distribution']]

@@ -264,6 +264,8 @@ def test_the_fastest_is_not_compared_with_tensorflows_own_kernels_of_old() -> No
 def test_the_plot_draws_intervals_that_the_table_leaves_out(
     axis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from matplotlib import pyplot as plt
+
     from analysis import sweep_plot
 
     names = {'precision': ('fp32', 'bf16'), 'num_workers': ('1', '2')}[axis]
@@ -273,14 +275,14 @@ def test_the_plot_draws_intervals_that_the_table_leaves_out(
     ]
     found = table(cells, axis)
     assert [line.count('too few runs, too different') for line in sweep.text(found)] == [0, 0, 1]
-    monkeypatch.setattr(sweep_plot.plt, 'close', lambda figure: None)
+    monkeypatch.setattr(plt, 'close', lambda figure: None)
     sweep_plot.draw(found, tmp_path / 'plot.png')
-    (panel,) = sweep_plot.plt.gcf().axes
+    (panel,) = plt.gcf().axes
     monkeypatch.undo()
     low, high = panel.get_ylim() if axis == 'num_workers' else panel.get_xlim()
     # The cells' speeds are 49 and 60.
     assert low == 0 and 60 < high < 100
-    sweep_plot.plt.close('all')
+    plt.close('all')
 
 
 @pytest.mark.parametrize('axes', [('precision',), ('num_workers',)])

@@ -62,7 +62,7 @@ from bench.cli import main
         (['--nocross_replica_sync', '--num_workers=2'], ['error: --nocross_replica_sync has no effect']),
         (['--sync_replicas=false', '--num_workers=2'], ['error: --sync_replicas has no effect']),
         (['--noclone_on_cpu'], ['error: --noclone_on_cpu: the networks are computed']),
-        (['--noforward_only', '--eval_method=vgg'], ['error: --eval_method has no effect without --forward_only;']),
+        (['--noforward_only', '--eval_image_size=9'], ['--eval_image_size has no effect without --forward_only;']),
         (['--image_size=64', '--train_image_size=8'], ['--train_image_size=8 is too small for vgg_16']),
         (['convert', '--data_name=flower', '--data_dir=x'], ['--data_name=flower: one of']),
     ],
@@ -84,7 +84,7 @@ def test_wrong_usage_is_told_with_value_and_remedy(words: list[str], told: list[
         (['--variable_update=distributed', '--num_ps=2', '--num_workers=2'], 1),
         (['--num_workers=two', '--compression=fp16'], 1),
         (['--data_dir=', '--data_name=flowers'], 1),
-        (['--forward_only=maybe', '--eval_method=vgg'], 1),
+        (['--forward_only=maybe', '--eval_image_size=32'], 1),
         # Of its own.
         (['--num_workers=two', '--ignore_missing_vars'], 2),
     ],

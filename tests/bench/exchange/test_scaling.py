@@ -149,7 +149,11 @@ def test_of_a_bad_network_and_bad_runs_one_is_told(tmp_path: Path) -> None:
     (tmp_path / 'empty.json').touch()
     words = ['scaling', str(tmp_path / 'runs'), f'--network={tmp_path / "empty.json"}']
     done = subprocess.run(
-        [sys.executable, str(ROOT / 'run_benchmark.py'), *words], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, str(ROOT / 'run_benchmark.py'), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     assert done.returncode == 1
     assert f'{tmp_path / "empty.json"} is not what `network --json` prints: it is empty.' in done.stderr

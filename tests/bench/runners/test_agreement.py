@@ -58,7 +58,7 @@ def test_what_each_machine_has_of_its_own_is_refused() -> None:
     place = ('--job_name=worker', '--ps_hosts=a:1', '--worker_hosts=b:1,c:1', '--variable_update=parameter_server')
     other = tuple(word.replace('a:1', '10.0.0.1:1') for word in place)
     assert agreement.problems([terms(*place), terms(*other, '--task_index=1', '--wait_seconds=9')]) == []
-    data = [{'data_dir': '/here/shards'}, {'data_dir': '/there/shards'}, {'data_dir': None}]
+    data: list[Json] = [{'data_dir': '/here/shards'}, {'data_dir': '/there/shards'}, {'data_dir': None}]
     (told,) = agreement.problems(data)
     assert told == 'worker 2 has no --data_dir, worker 0 has --data_dir=/here/shards: give all the same.'
     elsewhere = [{'data_name': '/here/birds.json'}, {'data_name': '/there/birds.json'}, {'data_name': '/there/b.json'}]
@@ -111,7 +111,7 @@ def test_workers_of_servers_with_different_flags_begin_and_then_hang_or_fail(
             command(*LENET, f'--result_dir={results}', *words, *place)
             for words, place in zip((first, first, second), places, strict=True)
         ]
-        ends = ended(lines, 90)
+        ends = ended(lines, 240)
     for status, output in ends:
         # The server, too.
         assert status == 2, output
@@ -128,7 +128,7 @@ def test_horovod_workers_with_different_batches_are_recorded_as_ones_of_the_firs
     line = ' '.join(command(*LENET, f'--result_dir={results}'))
     script.write_text(f'exec {line} --batch_size=$((4 * (1 + HOROVOD_RANK)))\n')
     horovodrun = str(Path(sys.executable).with_name('horovodrun'))
-    ((status, output),) = ended([[horovodrun, '--gloo', '-np', '2', 'sh', str(script)]], 90)
+    ((status, output),) = ended([[horovodrun, '--gloo', '-np', '2', 'sh', str(script)]], 240)
     assert status != 0
     assert 'error: worker 1 has --batch_size=8, worker 0 has --batch_size=4: give all the same.' in output
     assert 'Running warm up' not in output

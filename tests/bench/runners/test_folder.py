@@ -36,9 +36,7 @@ def aged(path: Path) -> Path:
 
 def test_the_folder_of_a_killed_job_stays_or_that_of_a_running_one_goes(temporary: Path) -> None:
     environment = {**os.environ, 'TMPDIR': str(temporary), 'PYTHONPATH': str(ROOT)}
-    with subprocess.Popen(
-        [sys.executable, '-c', _HOLD], stdout=subprocess.PIPE, text=True, env=environment
-    ) as job:
+    with subprocess.Popen([sys.executable, '-c', _HOLD], stdout=subprocess.PIPE, text=True, env=environment) as job:
         assert job.stdout is not None
         path = Path(job.stdout.readline().strip())
         try:

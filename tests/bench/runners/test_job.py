@@ -241,9 +241,7 @@ def test_independent_workers_share_nothing_and_their_speeds_add(tmp_path: Path) 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSTOP])
-def test_an_independent_worker_takes_what_another_saw_with_it(
-    tmp_path: Path, job: Any, number: signal.Signals
-) -> None:
+def test_an_independent_worker_takes_what_another_saw_with_it(tmp_path: Path, job: Any, number: signal.Signals) -> None:
     words = ('--variable_update=independent', '--num_warmup_batches=1', FOREVER)
     running = job(*LENET, *words, f'--result_dir={tmp_path}')
     running.until(r'^\[0\] 10\t')
