@@ -36,6 +36,8 @@ _LARGEST_CORRELATION = 0.99
 _BATCHES, _LEAST_FOR_BATCHES = 10, 50
 # How far apart the checks of the stopping rule are.
 _CHECK_RATIO = 1.25
+# How many times its lower end the upper end of an interval may be: a wider one says nothing but that it is.
+_WIDEST = 20.0
 # Fewer samples show no trend at a false-alarm rate worth having.
 _LEAST_FOR_TREND = 10
 
@@ -72,6 +74,11 @@ class Trend:
 
     relative_change: float | None
     significant: bool
+
+
+def tells(low: float | None, high: float | None) -> bool:
+    """Whether an interval of a speed or of a ratio is worth showing: the numbers of a very wide one pass for some."""
+    return low is not None and high is not None and 0 < high <= _WIDEST * low
 
 
 def mean_interval(samples: Samples, confidence: float = 0.95) -> Interval:

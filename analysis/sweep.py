@@ -17,8 +17,6 @@ Json = dict[str, Any]
 
 SCHEMA_VERSION = 1
 
-# Of an interval: a wider one says nothing but that, and its numbers would be taken for some.
-_WIDEST = 20.0
 # What --ladder varies.
 _LADDER = ('mkl', 'onednn_max_isa', 'precision', 'data_format')
 # Flags that slow the large products down, too, so that a cell's own peak is not the machine's.
@@ -288,7 +286,7 @@ def _aligned(parts: Sequence[str], widths: Sequence[int], left: int) -> str:
 def _interval(found: Json, form: Callable[[float], str]) -> str:
     if found['low'] is None:
         return '-'
-    if found['high'] > _WIDEST * found['low']:
+    if not statistics.tells(found['low'], found['high']):
         return 'too few runs, too different'
     return f'{form(found["low"])} to {form(found["high"])}'
 

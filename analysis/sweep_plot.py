@@ -17,6 +17,7 @@ matplotlib.use('Agg')
 
 from matplotlib import pyplot as plt
 
+from analysis import statistics
 from analysis.labels import name_of
 from analysis.sweep import Json, number
 
@@ -65,12 +66,12 @@ def _panel(panel: Any, rows: Sequence[Json], labels: Sequence[str]) -> None:
     speeds = [row['images_per_second'] for row in rows]
     # An interval of two runs can be so long that nothing else would be seen: what is beyond is cut off, at an arrow.
     most = _LONGEST * max(speed['estimate'] for speed in speeds)
-    largest = max(min(most, speed['high'] or speed['estimate']) for speed in speeds)
+    largest = max(min(most, speed['high'] if _tells(speed) else speed['estimate']) for speed in speeds)
     for place, (row, speed) in enumerate(zip(rows, speeds, strict=True)):
         colour = _COLOURS.get(row['values'].get('precision', ''), _OTHER)
         panel.barh(place, speed['estimate'], 0.7, color=colour)
         end = speed['estimate']
-        if speed['low'] is not None:
+        if _tells(speed):
             end = min(most, speed['high'])
             panel.plot([speed['low'], end], [place, place], color='black', linewidth=1.2)
             if speed['high'] > end:
@@ -81,6 +82,11 @@ def _panel(panel: Any, rows: Sequence[Json], labels: Sequence[str]) -> None:
     panel.invert_yaxis()
     panel.set_xlim(0, 1.2 * largest)
     panel.spines[['top', 'right']].set_visible(False)
+
+
+def _tells(speed: Json) -> bool:
+    """Whether the table shows the interval, too."""
+    return statistics.tells(speed['low'], speed['high'])
 
 
 def _label(row: Json) -> str:
@@ -104,7 +110,7 @@ def _scaling(table: Json, path: Path) -> None:
         colour = _LINES[at % len(_LINES)]
         panel.plot(workers, [speed['estimate'] for speed in speeds], 'o-', color=colour, label=name)
         for worker, speed in zip(workers, speeds, strict=True):
-            if speed['low'] is not None:
+            if _tells(speed):
                 panel.plot([worker, worker], [speed['low'], speed['high']], color=colour, linewidth=4, alpha=0.4)
         ideal = [speed['estimate'] / row['per_core'] for row, speed in zip(rows, speeds, strict=True)]
         panel.plot(workers, ideal, ':', color=colour, linewidth=1)

@@ -7,6 +7,7 @@ import errno
 import importlib
 import io
 import os
+import re
 import signal
 import sys
 import warnings
@@ -145,12 +146,23 @@ def _main(words: list[str]) -> int:
     settings, problems = parse(
         command.config_class, words, 'run_benchmark.py', lambda flag: _elsewhere(flag, name or _DEFAULT)
     )
-    problems += settings.problems(capabilities.detect)
+    problems += [text for text in settings.problems(capabilities.detect) if not _follows(text, problems)]
     if problems:
         raise UsageError(problems)
     settings = tuning.start(settings, _share())
     module, _, function = command.function.partition(':')
     return getattr(importlib.import_module(module), function)(settings, [*([name] if name else []), *words])
+
+
+# Flags that decide the value of another one where that is not given.
+_DECIDED_BY = {'variable_update': ('job_name', 'num_workers')}
+
+
+def _follows(text: str, problems: Sequence[str]) -> bool:
+    """Whether a problem is only that a flag has its default, because its value was not understood."""
+    wrong = {match[1] for each in problems if (match := re.match(r'--(\w+)[= ]', each))}
+    wrong |= {name for name, others in _DECIDED_BY.items() if wrong.intersection(others)}
+    return any(re.search(rf'\bwith(out)? --{name}\b', text) for name in wrong)
 
 
 def _elsewhere(flag: str, name: str) -> str:

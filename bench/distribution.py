@@ -50,8 +50,8 @@ JOB = 'TF_BENCH_JOB'
 _CYCLE_TIME_MS = 20.0
 _FUSION_THRESHOLD_MB = 128.0
 _NO_BASELINE = '--scaling_baseline is for processes that this program starts itself; leave it out.'
-# More would hardly be meant, and would bring a machine down.
-_MOST_WORKERS_FOR_A_CPU = 8
+# More workers, or copies in one, would hardly be meant, and would bring a machine down or be built for minutes.
+_MOST_FOR_A_CPU = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -239,11 +239,7 @@ def problems(
             f'--num_workers={options.num_workers} with --variable_update=local: that is one process. Use horovod, '
             'parameter_server, replicated or independent.'
         )
-    most = _MOST_WORKERS_FOR_A_CPU * usable_cpus
-    if options.workers > most and kind != REPLICATED and not launched(environ) and JOB not in environ:
-        found.append(
-            f'--num_workers={options.workers}: {usable_cpus} processors are usable here. Use at most {most} workers.'
-        )
+    found += _many_problems(options, step, environ, usable_cpus)
     if kind not in (LOCAL, INDEPENDENT):
         count = max(2, options.workers)
         how = f'--variable_update=independent runs it on {count} workers at the same time.'
@@ -260,6 +256,21 @@ def problems(
         found.append(
             f'--num_clones={step.num_clones}: with --variable_update=replicated --num_workers is the number of copies.'
         )
+    return found
+
+
+def _many_problems(
+    options: DistributionOptions, step: StepOptions, environ: Mapping[str, str], usable_cpus: int
+) -> list[str]:
+    """Workers, copies or clones that are too many for this machine."""
+    copies, most = options.kind == REPLICATED, _MOST_FOR_A_CPU * usable_cpus
+    usable, found = f'{number(usable_cpus, "processor is", "processors are")} usable here', []
+    # Who is one of several processes did not start them, and may have but a part of the machine.
+    if options.workers > most and (copies or not (JOB in environ or launched(environ))):
+        what = 'copies' if copies else 'workers'
+        found.append(f'--num_workers={options.num_workers}: {usable}. Use at most {most} {what}.')
+    if step.num_clones > most and JOB not in environ:
+        found.append(f'--num_clones={step.num_clones}: {usable}. Use at most {most} clones.')
     return found
 
 
@@ -344,7 +355,7 @@ def _without_effect(options: DistributionOptions) -> list[str]:
     """Flags that nothing would read."""
     given = {field.name for field in dataclasses.fields(options) if getattr(options, field.name) != field.default}
     found = [
-        f'--{name} has no effect with --variable_update={options.kind}; leave it out.'
+        f'--{name} has no effect with --variable_update={options.kind}: it is for {kind}. Leave it out.'
         for kind, names in _OF_ONE_KIND.items()
         if kind != options.kind
         for name in names

@@ -3,6 +3,7 @@
 BenchError               exit status 1: the run failed
 ├── UsageError           exit status 2: the command line asks for something that cannot be
 ├── StoppedError         exit status 1: the user wished an end before there was anything to keep
+├── NotMetError          exit status 1: the processes of a job did not find each other; there is nothing to keep
 └── DataError            exit status 1: a dataset, a shard, a record or a picture is not what it should be
     └── DamagedError     ... truncated or damaged, and whole again where it is fetched again
 """
@@ -31,6 +32,10 @@ class UsageError(BenchError):
 
 class StoppedError(BenchError):
     """The user wished an end before there was anything to keep; the text says what was being done."""
+
+
+class NotMetError(BenchError):
+    """The processes of a job did not find each other, so that none began; the text says who is missing, or what is."""
 
 
 class DataError(BenchError):

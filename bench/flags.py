@@ -6,6 +6,7 @@ A command has exactly the flags of its config; every problem with the words is f
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
 import textwrap
@@ -30,6 +31,18 @@ _ELSEWHERE = {
     'horovod_device': 'Leave it out: gradients are exchanged by the CPU.',
     'elastic': 'A speed is that of a number of workers: when one is lost, the run ends and its record says which.',
     'batch_group_size': 'Leave it out: the pipeline prefetches by itself.',
+}
+
+
+# Values of tf_cnn_benchmarks' flags, and words of TF_CONFIG, that are none here, and what is meant by them.
+_COPIES = 'Copies in several processes whose gradients are averaged: that is horovod here.'
+_CHIEF = 'It is the first worker: --job_name=worker --task_index=0.'
+_VALUES_ELSEWHERE = {
+    'variable_update=distributed_replicated': _COPIES,
+    'variable_update=distributed_all_reduce': _COPIES,
+    'variable_update=collective_all_reduce': _COPIES,
+    'job_name=chief': _CHIEF,
+    'job_name=master': _CHIEF,
 }
 
 
@@ -76,7 +89,9 @@ class _Parser(absl_flags.ArgumentParser):
                 text = _SWITCHED.get(text.lower(), text)
             choices = self._field.metadata['choices']
             if choices and text not in choices:
-                return _Invalid(f'{flag}: one of {", ".join(choices)} is expected.{nearest(text, choices)}')
+                meant = _VALUES_ELSEWHERE.get(flag.removeprefix('--'))
+                hint = f' {meant}' if meant else nearest(text, choices)
+                return _Invalid(f'{flag}: one of {", ".join(choices)} is expected.{hint}')
             return text
         try:
             number = self._kind(text)
@@ -158,10 +173,12 @@ def parse(
     """
     options = list(_options(config_class))
     values, rest, problems = _read(options, [program, *words], _Parser)
-    positional = next((field.name for field, _ in options if field.metadata['positional']), None)
+    positional = next((field for field, _ in options if field.metadata['positional']), None)
     given = {field.name: values[field.name].value for field, _ in options}
     if positional and rest and not rest[0].startswith('-'):
-        given[positional] = rest.pop(0)
+        mine = list(itertools.takewhile(lambda word: not word.startswith('-'), rest))
+        count = len(mine) if positional.metadata['many'] else 1
+        given[positional.name], rest = ','.join(mine[:count]), rest[count:]
     for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
         if field.metadata.get('others'):
             given[field.name], rest = tuple(rest), []
@@ -283,12 +300,19 @@ def _make(config_class: type[Config], given: dict[str, Any]) -> Config:
 
 
 def as_typed(text: str, config_class: type, words: Sequence[str]) -> str:
-    """The text with each flag under the name that the words gave it last, where that is one of its aliases."""
+    """The text with each flag under the name that the words gave it last: an alias of it, or --noNAME of a switch."""
     typed = [word.lstrip('-').partition('=')[0] for word in words if word.startswith('-')]
-    for field, _ in _options(config_class):
-        names = [name for name in typed if name in (field.name, *field.metadata['aliases'])]
-        if names:
-            text = re.sub(rf'(?<![\w-])--{field.name}(?!\w)', f'--{names[-1]}', text)
+    for field, kind in _options(config_class):
+        own = (field.name, *field.metadata['aliases'])
+        off = [f'no{name}' for name in own if kind is bool]
+        names = [name for name in typed if name in own or name in off]
+        if not names:
+            continue
+        pattern = rf'(?<![\w-])--{field.name}(?!\w)'
+        if names[-1] in off:
+            # Not where a sentence is of what it would be as on: `without --forward_only`.
+            pattern = rf'^--{field.name}(?:=false)?(?![\w=])|(?<![\w-])--{field.name}=false\b'
+        text = re.sub(pattern, f'--{names[-1]}', text)
     return text
 
 

@@ -29,6 +29,7 @@ def option(
     maximum: float | None = None,
     above: float | None = None,
     positional: bool = False,
+    many: bool = False,
     switch: bool = False,
     commas: bool = False,
 ) -> Any:
@@ -41,6 +42,7 @@ def option(
       choices: the only values it may have.
       minimum, maximum, above: the least, the greatest and the excluded lower limit of a number.
       positional: it may be given as a word without a flag's name.
+      many: and as several such words, which stand in its value with commas between them.
       switch: of the choices on and off, which may be given as --name and --noname, or true and false, too.
       commas: its one value may hold commas; several in a sweep are separated by semicolons.
     """
@@ -54,6 +56,7 @@ def option(
             'maximum': maximum,
             'above': above,
             'positional': positional,
+            'many': many,
             'switch': switch,
             'commas': commas,
         },

@@ -49,6 +49,10 @@ class Screen:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leaves the terminal as it was found."""
         if self._live:
             with contextlib.suppress(OSError):  # a terminal that is gone needs no order
                 self._live.stop()

@@ -38,7 +38,10 @@ class ScalingConfig:
     """The projection"""
 
     records: str = option(
-        '', 'Records of runs with one and more workers: files or folders, separated by commas.', positional=True
+        '',
+        'Records of runs with one and more workers: files or folders, in words of their own or separated by commas.',
+        positional=True,
+        many=True,
     )
     network: str | None = option(None, 'What `network --json` printed, measured between the machines of those runs.')
     workers: str = option('8,64,512', 'Numbers of workers to project, separated by commas.')

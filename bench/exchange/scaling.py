@@ -46,8 +46,7 @@ def run(config: ScalingConfig, _words: Sequence[str]) -> int:
     Raises:
       BenchError: the records are not of one kind of work, or none of them exchanged anything.
     """
-    runs = _runs([each for path in config.paths() for each in _records(path)])
-    network = _network(Path(config.network or ''))
+    runs, network = _read(config)
     fit = scaling.fit(runs.points, runs.exchange, network)
     counts = sorted({int(word) for word in config.workers.split(',')})
     found = _found(runs, fit, counts)
@@ -67,14 +66,37 @@ def run(config: ScalingConfig, _words: Sequence[str]) -> int:
     return 0
 
 
+def _read(config: ScalingConfig) -> tuple[_Runs, scaling.Network]:
+    """What the files say.
+
+    Raises:
+      BenchError: of all that is wrong with them.
+    """
+    problems: list[str] = []
+    runs, network = None, None
+    try:
+        network = _network(Path(config.network or ''))
+    except BenchError as error:
+        problems.append(str(error))
+    try:
+        runs = _runs([each for path in config.paths() for each in _records(path)])
+    except BenchError as error:
+        problems.append(str(error))
+    if runs is None or network is None:
+        raise BenchError(' '.join(problems))
+    return runs, network
+
+
 def _records(path: Path) -> list[record.Json]:
-    """The record in a file, or all that are in a folder.
+    """The record in a file, or all that are in a folder: where it has none itself, in the folders of it, as a sweep's.
 
     Raises:
       BenchError: the file is none, or a record is of a later schema.
     """
     if path.is_dir():
-        return [record.read(file) for file in sorted(path.glob('*.json')) if _is_record(file)]
+        files = [file for file in sorted(path.glob('*.json')) if _is_record(file)]
+        files = files or [file for file in sorted(path.rglob('*.json')) if _is_record(file)]
+        return [record.read(file) for file in files]
     if not _is_record(path):
         raise BenchError(f'{path} is no record of a run. Name records, or folders of them.')
     return [record.read(path)]
@@ -93,7 +115,8 @@ def _network(path: Path) -> scaling.Network:
         found = json.loads(path.read_text())
         network = scaling.Network(found['latency_seconds'], min(found['bandwidth_out'], found['bandwidth_in']))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BenchError(f'{path} is not what `network --json` prints: {error!r}.') from None
+        why = 'it is empty' if path.is_file() and not path.stat().st_size else repr(error)
+        raise BenchError(f'{path} is not what `network --json` prints: {why}.') from None
     if not (network.latency > 0 and network.bandwidth > 0):
         raise BenchError(f'{path}: latency and bandwidth above 0 are expected, not {network}.')
     return network
@@ -110,9 +133,7 @@ def _runs(records: Sequence[record.Json]) -> _Runs:
     works = {_work(each) for each in done}
     if len(works) > 1:
         listed = '; '.join(sorted(works))
-        raise BenchError(
-            f'These records are of different work, which one model cannot fit: {listed}. Name those of one.'
-        )
+        raise BenchError(f'These records are of different work, which one model cannot fit: {listed}. {_instead(done)}')
     if any(each['config']['distribution']['variable_update'] == 'replicated' for each in done):
         raise BenchError('A record is of replicas, which are in one process and exchange nothing. Leave it out.')
     shared = [each['distribution'] for each in done if each['distribution']]
@@ -162,15 +183,31 @@ def _servers(found: record.Json) -> int:
     return found['config']['distribution']['num_ps'] or 0
 
 
+def _instead(records: Sequence[record.Json]) -> str:
+    """What to do about runs of different work."""
+    threads = {each['config']['threads']['num_intra_threads'] for each in records}
+    if len(threads) == 1 or len({_network_of(each) for each in records}) > 1:
+        return 'Name those of one.'
+    return (
+        'One worker by itself takes all processors, and several share them: run all with '
+        f'--num_intra_threads={min(threads)}, or name runs whose workers have as many threads.'
+    )
+
+
 def _work(found: record.Json) -> str:
     """What must be the same in all runs of a model."""
-    network, threads = found['config']['network'], found['config']['threads']
+    return f'{_network_of(found)}, threads of a worker: {found["config"]["threads"]["num_intra_threads"]}'
+
+
+def _network_of(found: record.Json) -> str:
+    """A run's network and what a worker does with it."""
+    network = found['config']['network']
     count = found['config']['step']['num_clones']
     clones = f'{count} clones of ' if count > 1 else ''
     size = network['image_size']
     return (
         f'{network["model"]}, {clones}batch {network["batch_size"]} of {size}x{size}, '
-        f'{network["data_format"]}, {network["precision"]}, threads of a worker: {threads["num_intra_threads"]}'
+        f'{network["data_format"]}, {network["precision"]}'
     )
 
 

@@ -21,6 +21,10 @@ SERVER, WORKER = 'ps', 'worker'
 
 _ADDRESS = re.compile(r'(?P<host>[^\s:/,]+|\[[0-9a-fA-F:.]+\]):(?P<port>\d{1,5})')
 _CHIEFS = ('chief', 'master')
+_EXAMPLE = (
+    '{"cluster": {"ps": ["10.0.0.1:2222"], "worker": ["10.0.0.2:2222", "10.0.0.3:2222"]}, '
+    '"task": {"type": "worker", "index": 0}}'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +94,8 @@ def from_flags(job: str, task: int, servers: str | None, workers: str | None) ->
     number = len(cluster.servers if job == SERVER else cluster.workers)
     if task >= number:
         flag = 'ps_hosts' if job == SERVER else 'worker_hosts'
-        wrong.append(f'--task_index={task}: --{flag} names {number}; 0 to {number - 1} is expected.')
+        expected = '0' if number == 1 else f'0 to {number - 1}'
+        wrong.append(f'--task_index={task}: --{flag} names {number}; {expected} is expected.')
     wrong += _shared(cluster)
     if wrong:
         raise UsageError(wrong)
@@ -116,11 +121,14 @@ def from_environment(environ: Mapping[str, str]) -> Cluster | None:
         return None
     try:
         config = json.loads(text)
-        cluster = {job: tuple(map(str, hosts)) for job, hosts in config.get('cluster', {}).items()}
-        task = config.get('task', {})
-        kind, index = str(task.get('type', '')), int(task.get('index', 0))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise UsageError([f'TF_CONFIG in the environment cannot be read: {error}. It is {_shown(text)}']) from None
+    except ValueError as error:
+        raise _refused([f'this is no JSON: {error}.'], text) from None
+    problems = _type_problems(config)
+    if problems:
+        raise _refused(problems, text)
+    cluster = {job: tuple(hosts) for job, hosts in config.get('cluster', {}).items()}
+    task = config.get('task', {})
+    kind, index = task.get('type', ''), int(task.get('index', 0))
     if not cluster:
         return None
     leaders = [host for job in _CHIEFS for host in cluster.get(job, ())]
@@ -138,8 +146,45 @@ def from_environment(environ: Mapping[str, str]) -> Cluster | None:
     elif not 0 <= index < len(found.servers if kind == SERVER else workers):
         problems.append(f'the task {kind} {task.get("index")} is not in the cluster.')
     if problems:
-        raise UsageError([f'TF_CONFIG in the environment: {problem} It is {_shown(text)}' for problem in problems])
+        raise _refused(problems, text)
     return found
+
+
+def _type_problems(config: Any) -> list[str]:
+    """What in a TF_CONFIG is of another type than it should be, by its name."""
+    if not isinstance(config, dict):
+        return [f'it is {_kind_of(config)}; an object with "cluster" and "task" is expected.']
+    found = [
+        f'"{name}" is {_kind_of(config[name])}; an object is expected.'
+        for name in ('cluster', 'task')
+        if not isinstance(config.get(name, {}), dict)
+    ]
+    if found:
+        return found
+    for job, hosts in config.get('cluster', {}).items():
+        if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+            found.append(f'the hosts of "{job}" are {_kind_of(hosts)}; a list of texts, each HOST:PORT, is expected.')
+    kind, index = (config.get('task', {}).get(name, default) for name, default in (('type', ''), ('index', 0)))
+    if not isinstance(kind, str):
+        found.append(f'the type of the task is {_kind_of(kind)}; "ps", "worker", "chief" or "master" is expected.')
+    # Some write it as a text.
+    if isinstance(index, bool) or not isinstance(index, (int, str)) or not re.fullmatch(r'-?\d+', str(index)):
+        found.append(f'the index of the task is {_kind_of(index)}; a whole number is expected.')
+    return found
+
+
+def _kind_of(value: Any) -> str:
+    """What JSON calls a value, and the value where it is short."""
+    if isinstance(value, (dict, list)):
+        return 'an object' if isinstance(value, dict) else 'a list'
+    kinds = {str: 'text', int: 'number', float: 'number'}
+    return f'the {kinds.get(type(value), "word")} {_shown(json.dumps(value))}'
+
+
+def _refused(problems: Sequence[str], text: str) -> UsageError:
+    """All that is wrong with a TF_CONFIG; behind the last of it what a right one looks like."""
+    found = [f'TF_CONFIG in the environment: {problem} It is {_shown(text)}' for problem in problems]
+    return UsageError([*found[:-1], f"{found[-1]}. For example: TF_CONFIG='{_EXAMPLE}'"])
 
 
 @contextlib.contextmanager

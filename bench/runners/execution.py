@@ -14,15 +14,17 @@ import tensorflow.compat.v1 as tf
 from bench.config import BenchmarkConfig
 from bench.data import pipeline, trouble
 from bench.data.datasets import Dataset
-from bench.errors import BenchError, StoppedError, UsageError
+from bench.errors import BenchError, NotMetError, StoppedError, UsageError
 from bench.machine import memory, noise, rates, remarks
 from bench.models.registry import Network
 from bench.record import Json
 from bench.runners import session as sessions
 from bench.runners import step as steps
 from bench.runners import timing, trace
+from bench.runners.essence import essence
 from bench.runners.member import Progress
 from bench.runners.strategy import Strategy, plain_call
+from bench.runners.unfinished import Unfinished
 from bench.screen import Screen
 from bench.training import checkpoint_files
 
@@ -81,16 +83,19 @@ def execute(
     stop_requested: Callable[[], bool],
     strategy: Strategy,
     progress: Progress,
+    unfinished: Unfinished | None = None,
 ) -> Seen:
     """Does the (resolved) run.
 
     Args:
       strategy: how several processes share the steps.
       progress: told of each step that is done.
+      unfinished: is given what is seen, step by step.
 
     Raises:
       UsageError: what was asked for cannot be, as the network's variables or the checkpoint show.
       StoppedError: the user wished an end while other processes were waited for.
+      NotMetError: others did not come.
     """
     session_config = _session_config(config, config.network.precision, xla=config.step.xla)
     watch = noise.Watch(progress.root)
@@ -105,17 +110,12 @@ def execute(
                 call = progress.counting(steps.prepare(step, session, strategy))
                 # What an archive was unpacked to is not needed any more, and shall not outlive a killed run.
                 files.close()
-                images = config.images_per_step * (strategy.size if strategy.is_synchronous else 1)
-                has_loss, begin = step.loss is not None, watch.start
-                measurement = timing.measure(
-                    call, config.timing, images, screen, stop_requested, has_loss=has_loss, begin=begin, group=strategy
-                )
-                watch.stop()
+                told = unfinished or Unfinished()
+                seen = _measured(config, step, call, screen, stop_requested, strategy, watch, told)
                 progress.rest()
-                seen = Seen(measurement, step.multiply_adds, memory.peak_bytes(), None, watch.noise())
                 if config.profile.profile:
                     seen = _profiled(seen, session, step, screen, stop_requested)
-                if (strategy.size > 1 or strategy.shares_variables) and measurement.end != 'interrupted':
+                if (strategy.size > 1 or strategy.shares_variables) and not _is_interrupted(seen):
                     alone = _alone(config, network, dataset, session_config, session, step, strategy)
                     seen = _without_exchange(seen, alone, screen, stop_requested, strategy)
     except timing.StepFailedError as error:
@@ -123,14 +123,54 @@ def execute(
         return dataclasses.replace(
             _failed(error.__cause__, dataset, screen, strategy), measurement=error.measurement, noise=watch.noise()
         )
-    except (UsageError, StoppedError):
+    except (UsageError, StoppedError, NotMetError):
         raise
     except (BenchError, MemoryError, ValueError, OverflowError, *pipeline.ERRORS) as error:
         return _kept(seen, _failed(error, dataset, screen, strategy))
     assert seen is not None, 'there were steps'
-    if step.multiply_adds and measurement.step_seconds and not seen.error and not stop_requested():
+    has_steps = seen.measurement is not None and seen.measurement.step_seconds and not _is_interrupted(seen)
+    if step.multiply_adds and has_steps and not seen.error and not stop_requested():
         return dataclasses.replace(seen, machine_rates=_machine_rates(config, seen.traced, screen))
     return seen
+
+
+def _measured(
+    config: BenchmarkConfig,
+    step: steps.Step,
+    call: Callable[[], float | None],
+    screen: Screen,
+    stop_requested: Callable[[], bool],
+    strategy: Strategy,
+    watch: noise.Watch,
+    unfinished: Unfinished,
+) -> Seen:
+    """What came of the steps; `unfinished` is told of what was seen until then, and of this."""
+    series = timing.Series()
+
+    def told(measurement: timing.Measurement) -> Seen:
+        watch.stop()
+        return Seen(measurement, step.multiply_adds, memory.peak_bytes(), None, watch.noise())
+
+    unfinished.seen = lambda: told(series.measurement('failed'))
+    measurement = timing.measure(
+        call,
+        config.timing,
+        config.images_per_step * (strategy.size if strategy.is_synchronous else 1),
+        screen,
+        stop_requested,
+        has_loss=step.loss is not None,
+        begin=watch.start,
+        group=strategy,
+        series=series,
+    )
+    seen = told(measurement)
+    unfinished.seen = lambda: seen
+    return seen
+
+
+def _is_interrupted(seen: Seen) -> bool:
+    """Whether the user ended the steps, of this process or of another one."""
+    return seen.measurement is not None and seen.measurement.end == 'interrupted'
 
 
 def _failed(error: BaseException | None, dataset: Dataset | None, screen: Screen, strategy: Strategy) -> Seen:
@@ -230,4 +270,5 @@ def _explained(error: BaseException | None, dataset: Dataset | None, screen: Scr
         return 'There is not enough memory for this run. Use a smaller --batch_size, --image_size or --num_classes.'
     if dataset is not None and isinstance(error, _CAUSED_BY_DATA):
         return str(trouble.explained(error, dataset, screen))
-    return f'{type(error).__name__} in TensorFlow: {str(error)[:_LONGEST_ERROR]}'
+    text = essence(error) if error is not None else ''
+    return f'{type(error).__name__} in TensorFlow: {text[:_LONGEST_ERROR]}'

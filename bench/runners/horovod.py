@@ -11,6 +11,7 @@ in which every worker has a 1 at its wish. It is exchanged while the step comput
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable
@@ -21,10 +22,12 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from bench.distribution import DistributionOptions
-from bench.errors import BenchError
+from bench.errors import BenchError, UsageError
 from bench.machine import cores
 from bench.models.slim import slim
 from bench.record import Json
+from bench.runners import agreement
+from bench.runners.essence import essence
 from bench.runners.member import Place
 from bench.runners.strategy import Pairs, Strategy, Tensor
 from bench.runners.timing import REASONS
@@ -34,7 +37,10 @@ _BYTES = {'none': 4, 'fp16': 2}
 # When others have waited for a worker for so long, Horovod ends the job, which it would not by itself: longer than any
 # worker is slower than another in some steps, or begins later.
 _STALL_SECONDS = 600
+# What Horovod and Gloo say where another worker is gone.
+_GONE = re.compile(r'Horovod|gloo/|Timed out waiting')
 _ADDRESS = re.compile(r'\[([\w.:]+)\]:\d+')
+_TIME_LIMIT = re.compile(r'Timed out waiting (\d+)ms')
 
 
 class Horovod(Strategy):
@@ -43,12 +49,14 @@ class Horovod(Strategy):
     Args:
       options: resolved.
       place: of this process in a job; None where it is the only worker.
+      terms: what must be the same in all workers (bench/runners/agreement.py); None where it is known to be.
 
     Raises:
       BenchError: the workers do not meet.
+      UsageError: they have different flags.
     """
 
-    def __init__(self, options: DistributionOptions, place: Place | None) -> None:
+    def __init__(self, options: DistributionOptions, place: Place | None, terms: Json | None = None) -> None:
         # The user's environment wins; config has looked whether the flags differ from it.
         os.environ.setdefault('HOROVOD_CYCLE_TIME', f'{options.cycle_time_ms:g}')
         os.environ.setdefault('HOROVOD_FUSION_THRESHOLD', str(round((options.fusion_threshold_mb or 0) * 2**20)))
@@ -72,6 +80,17 @@ class Horovod(Strategy):
         self._averages_statistics = options.batch_norm_statistics == 'averaged'
         self._payload = 0
         self._wish, self._answer = '', ''
+        if terms is not None:
+            self._compare(terms)
+
+    def _compare(self, terms: Json) -> None:
+        """Refuses flags that differ among the workers, in all of them alike."""
+        problems = agreement.problems(self._of_all(terms, 'terms'))
+        if problems:
+            # Nobody leaves before all know: who is gone is all that the others would be told of.
+            with contextlib.suppress(BenchError, tf.errors.OpError):
+                self._of_all(None, 'told')
+            raise UsageError(problems)
 
     def loss(self, loss: Tensor) -> Tensor:
         return loss / self.size
@@ -128,16 +147,30 @@ class Horovod(Strategy):
 
     def lost(self, error: BaseException | None) -> str:
         kinds = (tf.errors.UnknownError, tf.errors.AbortedError, tf.errors.CancelledError)
-        if not isinstance(error, kinds) or 'Horovod' not in str(error):
+        text = essence(error) if isinstance(error, kinds) else ''
+        if not _GONE.search(text):
             return ''
-        # Gloo tells the address of who is at the other end of a connection.
-        peer = _ADDRESS.search(str(error))
-        return f'Another worker is gone: the connection to {peer[1]} was lost.' if peer else 'Another worker is gone.'
+        # Gloo tells the address of who is at the other end of a connection, but not for whom it waited.
+        peer, limit = _ADDRESS.search(text), _TIME_LIMIT.search(text)
+        if peer:
+            return f'Another worker is gone: the connection to {peer[1]} was lost.'
+        if limit:
+            waited = f'it did not answer for {int(limit[1]) / 1000:g} seconds'
+            return f'Another worker is gone: {waited}. It is stopped, hangs, or is cut off the network.'
+        return 'Another worker is gone: killed, stopped, hanging, or cut off the network.'
 
     def gather(self, part: Json) -> list[Json]:
+        return self._of_all(part, 'part')
+
+    def _of_all(self, found: Any, name: str) -> list[Any]:
+        """What each worker has, by rank.
+
+        Raises:
+          BenchError: a worker is gone.
+        """
         try:
             with tf.Graph().as_default(), tf.Session() as session:
-                return hvd.allgather_object(part, session=session, name='part')
+                return hvd.allgather_object(found, session=session, name=name)
         except tf.errors.OpError as error:
             if not self.lost(error):
                 raise

@@ -10,15 +10,14 @@ import dataclasses
 import datetime
 import platform
 import signal
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from bench import distribution, flags, record, settings
 from bench.config import BenchmarkConfig
 from bench.errors import BenchError, UsageError
 from bench.machine import container, cores, cpu, environment, memory
 from bench.record import Json
+from bench.runners import folder as folders
 from bench.runners import launch, member, merge, rendezvous, report, servers
 from bench.runners.launch import End, Member
 from bench.runners.member import Place
@@ -120,8 +119,7 @@ def _done(
     """
     screen.progress(f'starting {len(places)} workers')
     started = datetime.datetime.now(datetime.timezone.utc)
-    with tempfile.TemporaryDirectory(prefix='tf-bench-') as name:
-        folder = Path(name)
+    with folders.shared() as folder:
         placed = [dataclasses.replace(place, folder=folder) for place in places]
         with _members(config, placed, batch_is_given=batch_is_given) as members:
             ends = launch.run(members, screen, lambda: stop.requested)
@@ -181,6 +179,8 @@ def _failure(ends: Sequence[End], parts: dict[int, Json]) -> str | None:
     failed = [end for end in ends if end.failed]
     if not failed:
         return None
+    # One that was ended within a step knows nothing of what came of the job.
+    parts = {rank: part for rank, part in parts.items() if not part['unfinished']}
     # Others that fail because one is gone are not the reason, nor are those that wait for one that hangs.
     causes = [end for end in failed if not parts.get(_rank(end), {}).get('lost')]
     if not causes:
@@ -198,20 +198,25 @@ def _failure(ends: Sequence[End], parts: dict[int, Json]) -> str | None:
 def _told(end: End, part: Json | None) -> str:
     """What became of a process, and its last lines where it does not say so itself."""
     name = end.member.name[0].upper() + end.member.name[1:]
+    # A server does no steps, and prints nothing as long as all is well.
+    is_server = end.member.place.rank is None
     after = f'after {end.steps} steps' if end.steps else 'before its first step'
+    when = '' if is_server else f', {after}'
     if end.hang:
-        text = f'{name} {end.hang}, {after}.'
+        text = f'{name} {end.hang}{when}.'
     elif part is not None and part['record']['ended']['status'] == 'failed':
         return f'{name} failed {after}: {part["record"]["ended"]["reason"]}'
     elif end.asked:
-        text = f'{name} was not reached by the others any more, {after}.'
+        text = f'{name} was not reached by the others any more{when}.'
     elif end.status < 0:
         kind = signal.Signals(-end.status)
-        text = f'{name} was killed by {kind.name}{_SIGKILL if kind == signal.SIGKILL else ""}, {after}.'
+        text = f'{name} was killed by {kind.name}{_SIGKILL if kind == signal.SIGKILL else ""}{when}.'
     else:
-        text = f'{name} ended with exit status {end.status}, {after}.'
+        text = f'{name} ended with exit status {end.status}{when}.'
     lines = [f'  {line}' for line in end.last_lines if line.strip()]
-    return '\n'.join([f'{text} Its last lines:', *lines]) if lines else f'{text} It printed nothing.'
+    if lines:
+        return '\n'.join([f'{text} Its last lines:', *lines])
+    return text if is_server else f'{text} It printed nothing.'
 
 
 def _rank(end: End) -> int:

@@ -3,7 +3,7 @@
 Each process has a session of its own, so that Ctrl-C reaches the job through its parent alone and a process's own
 children end with it. Lines that they print are passed on behind their label. The job ends when all workers have ended,
 or when one of them fails, is killed, is stopped or hangs: the others then have some seconds to leave what they
-saw, before they are killed.
+saw, also in a step that does not end, before they are killed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ import bench
 from bench.errors import BenchError
 from bench.machine import cores, environment
 from bench.runners.hang import Hang
-from bench.runners.member import Marks, Place
+from bench.runners.member import Marks, Place, leave
 from bench.screen import Screen
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 # By which processes that hang together may have done their last steps one after the other.
 _SLACK = 1.5
-# For the others after the first has failed, to notice it by themselves; and from when they are asked to end.
+# For the others after the first has failed, to notice it by themselves; and from when they are asked to end: for their
+# step, and then, as they are asked once more, in it. The half is more than separates two requests (stop.py).
 _NOTICE, _GRACE = 1.0, 6.0
 # For those who still have work when all else has ended, such as servers that notice that nobody needs them any more.
 _SERVERS_GRACE = 10.0
@@ -133,6 +134,8 @@ def _watch(
             for process in workers:
                 process.ask()
         _look(processes)
+        for process in processes:
+            process.leave_if_gone()
         # A process that was asked to stop ends well, unless it had hardly begun; the others must not wait for that one.
         if any(process.failed or (asked_to_stop and process.status) for process in processes):
             _wait(processes, _NOTICE, lines, screen)
@@ -142,7 +145,10 @@ def _watch(
             break
     for process in processes:
         process.ask()
-    _wait(processes, _GRACE, lines, screen)
+    _wait(processes, _GRACE / 2, lines, screen)
+    for process in processes:
+        process.insist()
+    _wait(processes, _GRACE / 2, lines, screen)
 
 
 def _look(processes: Sequence[_Process]) -> None:
@@ -204,6 +210,7 @@ class _Process:
             self._marks = Marks(place.folder, place.rank, new=True)
         self._asked = False
         self._hang = ''
+        self._left = False
         # A process begins on the processors of the one that starts it.
         with cores.pinned(place.cpus):
             self._popen = subprocess.Popen(
@@ -256,10 +263,23 @@ class _Process:
         if self._marks and not self._hang:
             self._hang = self.watched.without_step(others, slack=slack)
 
+    def leave_if_gone(self) -> None:
+        """Leaves the job's meetings in its place, or those that are asked to end would wait for it there."""
+        place = self.member.place
+        if self._marks and not self._left and (self.hangs or not self.running):
+            assert place.folder is not None and place.rank is not None, 'it has marks'
+            self._left = True
+            leave(place.folder, place.rank)
+
     def ask(self) -> None:
         """Asks it to end after its present step."""
         if self.running and not self._asked:
             self._asked = True
+            self._popen.send_signal(signal.SIGTERM)
+
+    def insist(self) -> None:
+        """Asks it, once more, to end at once with what it saw until now."""
+        if self.running:
             self._popen.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:

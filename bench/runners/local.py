@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,14 +15,17 @@ from bench import distribution, record, settings
 from bench.config import BenchmarkConfig
 from bench.errors import BenchError
 from bench.machine import capabilities, container, cores, cpu, environment, memory, noise, tuning
-from bench.runners import cluster, job, member, merge, report, timing
+from bench.models import registry
+from bench.runners import agreement, cluster, job, member, merge, report, timing
 from bench.runners.stop import StopRequest
+from bench.runners.unfinished import Unfinished
 from bench.screen import Screen
 
 # Of the peak: more than the two vary by.
 _HIGHEST_FRACTION = 1.05
 # For which a server goes on when it is stopped: docker/compose.yaml waits longer before it kills.
 _SECONDS_FOR_WORKERS = 60.0
+_WITHIN_A_STEP = 'It was ended within a step.'
 
 
 def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
@@ -34,6 +39,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
 
     Raises:
       BenchError: the run failed; what was measured until then is in a record.
+      NotMetError: the processes of a job did not find each other; there is no record.
     """
     if distribution.starts_processes(config.distribution, os.environ):
         return job.run(config, words)
@@ -55,7 +61,7 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         screen.progress('loading TensorFlow')
         # Only here, because it takes seconds: everything that can be refused has been.
         from bench.data import trouble
-        from bench.runners import execution, footprint, strategy
+        from bench.runners import execution, footprint
 
         with cores.pinned(place.cpus if place else ()):  # where threads are made, there they stay
             execution.begin(config)
@@ -66,27 +72,101 @@ def run(config: BenchmarkConfig, words: Sequence[str]) -> int:
         if dataset is not None and config.data.skip_bad_records:
             dataset = trouble.without_bad_records(dataset, config.data.skip_bad_records, screen)
         started = datetime.datetime.now(datetime.timezone.utc)
-        # Until the record is written, so that a second thought cannot lose what was measured.
-        with StopRequest(answering=not silent and (place is None or place.folder is None)) as stop:
-            progress = member.Progress(place)
-            shared = strategy.of(config.distribution, place, screen, progress, lambda: stop.requested)
-            with cores.pinned(place.cpus if place else ()):
-                seen = execution.execute(config, network, dataset, screen, lambda: stop.requested, shared, progress)
-            skipped = trouble.warnings(dataset) if dataset is not None else []
-            written = _record(config, words, started, seen, given, applied, [*reduced, *skipped], place)
-            part = {'record': written, 'exchange': shared.exchange(), 'lost': seen.lost}
-            if place is not None and place.folder is not None:
-                stop.finish()
-                member.report(place, part)
-                return 1 if seen.error else 0
-            if place is not None and config.distribution.kind != distribution.LOCAL:
-                merged = _merged(part, seen.error, shared)
-                if merged is None:
-                    return 0
-                written = merged
-            failures = _write_profile(seen, written, report.name(config, started), screen)
+        return _done(_Run(config, words, started, given, applied, reduced, dataset, place), network, screen, silent)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What a record says of a run besides what was seen.
+
+    Attributes:
+      config: resolved.
+      words: of the command line.
+      given: variables in the environment, as the user set them.
+      applied: what a settings file brought.
+      reduced: warnings of a batch that memory did not allow.
+      place: of this process among several; None where it is the only one.
+    """
+
+    config: BenchmarkConfig
+    words: Sequence[str]
+    started: datetime.datetime
+    given: dict[str, str]
+    applied: record.Json | None
+    reduced: list[record.Json]
+    dataset: Any
+    place: member.Place | None
+
+
+def _done(run: _Run, network: registry.Network, screen: Screen, silent: bool) -> int:
+    """Measures and leaves what was seen; gives the exit status."""
+    from bench.runners import execution, strategy
+
+    config, place = run.config, run.place
+    is_collected = place is not None and place.folder is not None
+    # Processes that were started one by one have a terminal each, or somebody who reads their status. horovodrun and
+    # mpirun pass signals on to all, and end all when one has failed, as the first worker may be writing the record.
+    is_by_itself = config.distribution.kind == distribution.PARAMETER_SERVER and not is_collected
+    progress, unfinished = member.Progress(place), Unfinished()
+    # Who started this process insists where its step does not end, because another one is stopped, say.
+    leave = functools.partial(unfinished.end, '') if is_collected else None
+    # Until the record is written, so that a second thought cannot lose what was measured.
+    with StopRequest(answering=is_by_itself or not (silent or is_collected), leave=leave) as stop:
+        # Those that this program started have its flags.
+        terms = agreement.terms(dataclasses.asdict(config)) if place and not is_collected else None
+        shared = strategy.of(
+            config.distribution, place, screen, progress, lambda: stop.requested, unfinished.end, terms=terms
+        )
+        unfinished.begin(lambda lost: _leave(run, unfinished, shared, screen, lost))
+        with cores.pinned(place.cpus if place else ()):
+            seen = execution.execute(
+                config, network, run.dataset, screen, lambda: stop.requested, shared, progress, unfinished
+            )
+        unfinished.seen = lambda: seen
+        part = _part(run, seen, shared)
+        if place is not None and is_collected:
             stop.finish()
-            return report.conclude(written, config, started, screen, failures)
+            unfinished.finish()
+            member.report(place, part)
+            return 1 if seen.error else 0
+        written = part['record']
+        if place is not None and config.distribution.kind != distribution.LOCAL:
+            merged = _merged(part, seen.error, shared)
+            if merged is None:
+                return 1 if is_by_itself and written['ended']['status'] == 'interrupted' else 0
+            written = merged
+        unfinished.finish()
+        failures = _write_profile(seen, written, report.name(config, run.started), screen)
+        stop.finish()
+        return report.conclude(written, config, run.started, screen, failures)
+
+
+def _part(run: _Run, seen: Any, shared: Any) -> record.Json:
+    """What a process saw, for whoever makes the record of several."""
+    return {'record': _record(run, seen), 'exchange': shared.exchange(), 'lost': seen.lost, 'unfinished': False}
+
+
+def _leave(run: _Run, unfinished: Unfinished, shared: Any, screen: Screen, lost: str) -> None:
+    """Leaves what was seen where the main thread waits for ever, as it would itself if it noticed that.
+
+    Args:
+      lost: who is gone, in a sentence; '' where that is not known.
+    """
+    is_collected = run.place is not None and run.place.folder is not None
+    if unfinished.seen is not None and (is_collected or shared.rank == 0):
+        seen = dataclasses.replace(unfinished.seen(), error=lost or _WITHIN_A_STEP, lost=bool(lost))
+        part = {**_part(run, seen, shared), 'unfinished': not lost}
+        if run.place is not None and is_collected:
+            member.report(run.place, part)
+            return
+        written = merge.merged([part], workers=shared.size, synchronous=shared.is_synchronous)
+        try:
+            report.conclude(written, run.config, run.started, screen)
+        except BenchError as error:
+            lost = str(error)
+    screen.close()
+    if lost:
+        print(f'error: {lost}', file=sys.stderr)
 
 
 def _merged(part: dict[str, Any], error: str | None, shared: Any) -> record.Json | None:
@@ -161,18 +241,12 @@ def _limit_of_a_default_batch(config: BenchmarkConfig, place: member.Place | Non
     return limit // (place.neighbours if place else 1)
 
 
-def _record(
-    config: BenchmarkConfig,
-    words: Sequence[str],
-    started: datetime.datetime,
-    seen: Any,
-    given: dict[str, str],
-    applied: record.Json | None,
-    skipped: list[record.Json],
-    place: member.Place | None,
-) -> record.Json:
+def _record(run: _Run, seen: Any) -> record.Json:
+    """The record of a process, as if it had been alone."""
+    from bench.data import trouble
     from bench.machine import tensorflow_build
 
+    config, place = run.config, run.place
     measured: timing.Measurement | None = seen.measurement
     # Those that this program started are bound to their share of the processors already.
     share = place if place and place.folder is None else None
@@ -198,25 +272,26 @@ def _record(
         else None
     )
     return record.assemble(
-        started=started,
+        started=run.started,
         ended=_ended(measured, seen.error),
-        command=words,
+        command=run.words,
         repeat=report.repeat(config),
         config=config,
         machine={'cpu': cpu.facts(), 'memory': memory.facts(), 'kernel': platform.release()},
         build=tensorflow_build.facts(),
-        environment=given,
+        environment=run.given,
         tuning=[dataclasses.asdict(each) for each in tuning.settings(config.machine, config.threads, share)],
         container=container.facts(),
         workers=[worker],
         images_per_step=config.images_per_step,
         machine_rates=limits.as_json() if limits else None,
         achieved=achieved,
-        settings=applied,
+        settings=run.applied,
         warnings=[
             *_machine_warnings(config),
-            *settings.warnings(applied, config),
-            *skipped,
+            *settings.warnings(run.applied, config),
+            *run.reduced,
+            *(trouble.warnings(run.dataset) if run.dataset is not None else []),
             *(timing.warnings(measured) if measured else []),
             *noise.warnings(seen.noise, _threads(config)),
             *_above_the_peak(achieved),

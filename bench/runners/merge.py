@@ -10,6 +10,7 @@ from typing import Any
 
 from bench import record
 from bench.record import Json
+from bench.runners import agreement
 
 
 def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
@@ -23,6 +24,8 @@ def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
       workers: how many there were.
     """
     records = [part['record'] for part in parts]
+    differ = agreement.problems([agreement.terms(each['config']) for each in records])
+    assert not differ, f'workers with different flags are refused before their first step: {differ}'
     whole = copy.deepcopy(records[0])
     whole['workers'] = [worker for each in records for worker in each['workers']]
     whole['images_per_step'] = workers * whole['images_per_step']
@@ -39,6 +42,7 @@ def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
         'synchronous': synchronous,
         'hosts': sorted({worker['host'] for worker in whole['workers']}),
         'exchange': _exchange(parts, whole['workers'], synchronous=synchronous),
+        'spread': _spread(whole['workers']),
         'scaling': None,
     }
     return whole
@@ -85,17 +89,29 @@ def _throughput(records: Sequence[Json], images: int, *, synchronous: bool) -> J
     rates = [worker['throughput'] for _, worker in own]
     stop = min(sum(worker['step_seconds']) for _, worker in own)
     total = sum(count * _steps_until(stop, worker['step_seconds']) for count, worker in own) / stop
-    half = None
+    low = high = None
     if all(rate['low'] is not None for rate in rates):
-        # Of the sum of the workers' own speeds, whose series are independent.
-        half = math.hypot(*((rate['high'] - rate['low']) / 2 for rate in rates))
-        half *= total / sum(rate['images_per_second'] for rate in rates)
+        # Of the sum of the workers' own speeds, whose series are independent, each side from theirs: its lower end is
+        # above 0 as theirs are (Zou, Huang and Zhang, Stat Methods Med Res 18, 2009).
+        own_sum = sum(rate['images_per_second'] for rate in rates)
+        below, above = (
+            math.hypot(*(rate[end] - rate['images_per_second'] for rate in rates)) for end in ('low', 'high')
+        )
+        low, high = total * (1 - below / own_sum), total * (1 + above / own_sum)
     return {
         'images_per_second': total,
-        'low': None if half is None else total - half,
-        'high': None if half is None else total + half,
+        'low': low,
+        'high': high,
         'confidence': rates[0]['confidence'],
     }
+
+
+def _spread(workers: Sequence[Json]) -> Json | None:
+    """How the workers' own speeds differ."""
+    rates = [worker['throughput']['images_per_second'] for worker in workers if worker['throughput']]
+    if len(rates) < 2:
+        return None
+    return {'low': min(rates), 'median': statistics.median(rates), 'high': max(rates)}
 
 
 def _steps_until(stop: float, step_seconds: Sequence[float]) -> float:

@@ -13,21 +13,22 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import os
-import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow.compat.v1 as tf
 
 from bench.distribution import DistributionOptions
-from bench.errors import UsageError
+from bench.errors import BenchError, UsageError
+from bench.machine import quiet
 from bench.record import Json
-from bench.runners import peers, placement, server
+from bench.runners import agreement, peers, placement, server
 from bench.runners.cluster import SERVER, WORKER
 from bench.runners.mailbox import Mailbox
 from bench.runners.member import Place, Progress
 from bench.runners.strategy import Pairs, Strategy
+from bench.runners.unfinished import leave_now
 from bench.runners.updates import Updates
 from bench.screen import Screen
 
@@ -35,6 +36,8 @@ Tensor = Any
 
 # For what is said to others when things have gone wrong already.
 _SHORT_MS = 3000
+# For a step that another one's end has made useless, before the process is ended in it.
+_SECONDS_TO_END_A_STEP = 3.0
 # What TensorFlow raises where a process that it talks to, or the session, is gone.
 _GONE = (
     tf.errors.AbortedError,
@@ -67,6 +70,8 @@ class ParameterServers(Strategy):
         screen: Screen,
         progress: Progress,
         stop_requested: Callable[[], bool],
+        give_up: Callable[[str], None],
+        terms: Json | None = None,
     ) -> None:
         """
         Args:
@@ -75,9 +80,11 @@ class ParameterServers(Strategy):
           screen: on which it tells for whom it waits.
           progress: told when it waits for others who still do steps.
           stop_requested: asked while it waits for others to begin.
+          give_up: ends this process, in another thread, where it waits for ever for one that is gone; told who that is.
+          terms: what must be the same in all workers (bench/runners/agreement.py); None where it is known to be.
         """
         self._options, self._screen, self._progress = options, screen, progress
-        self._stop_requested = stop_requested
+        self._stop_requested, self._give_up, self._terms = stop_requested, give_up, terms
         self._cluster = server.cluster_of(options)
         # Whether those who started this process collect what it saw, and tell who failed first.
         self._is_collected = place is not None and place.folder is not None
@@ -124,8 +131,10 @@ class ParameterServers(Strategy):
         """A session of this worker's server, once all processes are there; it fails when one of them is gone.
 
         Raises:
-          BenchError: the port is taken, a process does not come, or one is gone.
+          NotMetError: the port is taken, or a process does not come.
+          LostError: one is gone.
           StoppedError: the user wished an end while one was waited for.
+          UsageError: the workers have different flags.
         """
         self._server = server.start(self._cluster, config)
         with graph.as_default(), tf.device(self.device):
@@ -134,10 +143,11 @@ class ParameterServers(Strategy):
         waiting = server.waiting_lines(self._screen)
         peers.wait(self._cluster.peers, self._options.wait_seconds, waiting, self._stop_requested)
         with self._watched_session(graph, config) as session:
+            self._compare(session)
             yield session
             if self._is_collected:
                 with self._told():
-                    session.run(self._goodbye, {self._text: server.DONE})
+                    self._part(session)
 
     @contextlib.contextmanager
     def _watched_session(self, graph: tf.Graph, config: tf.ConfigProto) -> Iterator[tf.Session]:
@@ -145,21 +155,55 @@ class ParameterServers(Strategy):
         self._config, self._knows_loss = config, False
         visible = server.visible(config, self._cluster)
         session = self._session = tf.Session(self._server.target, graph=graph, config=visible)
-        with graph.as_default(), session.as_default(), peers.Watch(self._cluster.peers, session.close) as self._watch:
+        self._watch = peers.Watch(self._cluster.peers, self._end_step)
+        with graph.as_default(), session.as_default(), self._watch:
             try:
                 yield session
             except BaseException as error:
                 if not self._knows_loss:
+                    how = server.refusal(error) if isinstance(error, UsageError) else server.FAILED
                     with contextlib.suppress(*_GONE):
-                        session.run(self._goodbye, {self._text: server.FAILED}, tf.RunOptions(timeout_in_ms=_SHORT_MS))
-                if not isinstance(error, UsageError):
-                    # To close it, and to delete it as Python ends, is to wait for processes that may be gone.
-                    session._session = None
-                    atexit.register(_leave)
+                        session.run(self._goodbye, {self._text: how}, tf.RunOptions(timeout_in_ms=_SHORT_MS))
+                # To close it, and to delete it as Python ends, is to wait for processes that may be gone.
+                session._session = None
+                atexit.register(leave_now, error.exit_status if isinstance(error, BenchError) else 1)
                 raise
             finally:
                 if session._session is not None:
-                    session.close()
+                    with quiet.standard_error():
+                        session.close()
+
+    def _compare(self, session: tf.Session) -> None:
+        """Refuses flags that differ among the workers, in all of them alike. Their graphs may not fit each other."""
+        if self._terms is None:
+            return
+        with self._told():
+            texts = self._mailbox.gather(session, json.dumps(self._terms))
+            found = agreement.problems([json.loads(text) for text in texts]) if texts is not None else []
+            problems = json.loads(self._mailbox.broadcast(session, json.dumps(found)))
+        if problems:
+            # Nobody leaves before all know, and with the first one the servers leave.
+            with contextlib.suppress(*_GONE):
+                self._mailbox.gather(session, '')
+                self._mailbox.broadcast(session, '')
+            raise UsageError(problems)
+
+    def _end_step(self) -> None:
+        """Ends what this process waits for as another one is gone, and where that does not end, the process.
+
+        To close a session is to wait until its operations have ended everywhere, which they do where one was killed;
+        of one that was stopped or cut off no answer comes.
+        """
+        session, watch = self._session, self._watch
+
+        def close() -> None:
+            # TensorFlow remarks that it cancels the step.
+            with quiet.libraries(), contextlib.suppress(*_GONE):
+                session.close()
+
+        threading.Thread(target=close, name='close', daemon=True).start()
+        if not watch.is_over(_SECONDS_TO_END_A_STEP):
+            self._give_up(watch.lost or '')
 
     def initialize(self, session: tf.Session, initializers: Sequence[tf.Operation]) -> None:
         """The leader gives the variables their values, and the others wait for that."""
@@ -179,10 +223,14 @@ class ParameterServers(Strategy):
     def call(self, session: tf.Session, operation: tf.Operation, loss: Tensor | None) -> Callable[[], float | None]:
         """One step; with it comes what the leader says of the end."""
         with session.graph.as_default(), tf.device(self.device):
-            # Behind the update, so that all who waited for it hear what the leader said before it took part in it.
-            with tf.control_dependencies([operation] if self._updates is not None else []):
-                said, asked = self._end.read_value(), self._wish.read_value()
-                steps = self._updates.number() if self._updates is not None else tf.constant(0)
+            said, asked = self._end.read_value(), self._wish.read_value()
+            steps = self._updates.number() if self._updates is not None else tf.constant(0)
+        if self._updates is not None:
+            # Behind the update, so that all who waited for it hear what the leader said before it took part in it. In
+            # tf.control_dependencies the operation would be marked, and TensorFlow remarks that a session knows it.
+            for each in (said, asked, steps):
+                (read,) = (tensor.op for tensor in each.op.inputs)
+                read._add_control_input(operation)
         fetched = [operation, loss, said, asked, steps]
         if self._updates is not None and self.leads:
             if self.is_synchronous:
@@ -249,8 +297,13 @@ class ParameterServers(Strategy):
             texts = self._mailbox.gather(session, json.dumps(part))
             # Nobody leaves before: whoever waits for a slow one's part would take those for lost.
             self._mailbox.broadcast(session, '')
-            session.run(self._goodbye, {self._text: server.DONE})
+            self._part(session)
         return [part] if texts is None else [json.loads(text) for text in texts]
+
+    def _part(self, session: tf.Session) -> None:
+        """Tells the servers that this worker is done, which may end then."""
+        session.run(self._goodbye, {self._text: server.DONE})
+        self._watch.end()
 
     def exchange(self) -> Json | None:
         """Bytes of a worker's gradients in a step, and of what it sends: the servers send as much back, the weights."""
@@ -295,11 +348,3 @@ class ParameterServers(Strategy):
             return server.LostError(lost)
         # A failed update closed the session; the step only tells that it is closed.
         return (self._updates.error if self._updates is not None else None) or error
-
-
-def _leave() -> None:
-    """Ends a process that failed, when all is said."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    os._exit(1)

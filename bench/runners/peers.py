@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
 
-from bench.errors import BenchError, StoppedError
+from bench.errors import NotMetError, StoppedError
 
 # The preface and an empty frame of settings: 0 bytes of type 4 on stream 0.
 _HELLO = b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n' + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -81,7 +81,7 @@ def wait(
       stop_requested: whether to give up.
 
     Raises:
-      BenchError: some did not; it names them.
+      NotMetError: some did not; it names them.
       StoppedError: a stop was requested before.
     """
     end = time.monotonic() + seconds
@@ -94,7 +94,7 @@ def wait(
         if stop_requested():
             raise StoppedError(f'interrupted while waiting for {_listed(missing)}.')
         if time.monotonic() >= end:
-            raise BenchError(
+            raise NotMetError(
                 f'Waited {seconds:.0f} seconds for {_listed(missing)}, and no answer came. Start what is missing, with '
                 'the same --ps_hosts and --worker_hosts everywhere; look whether a firewall is between; '
                 '--wait_seconds is how long the others wait, also while workers with --skip_bad_records look through '
@@ -142,10 +142,18 @@ class Watch:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end.set()
+        self.end()
         # It may be in a connection that takes its time; it is a daemon, and harms nobody.
         with contextlib.suppress(RuntimeError):
             self._thread.join(0.1)
+
+    def end(self) -> None:
+        """Nobody is needed from here on, so that nobody can be lost."""
+        self._end.set()
+
+    def is_over(self, seconds: float) -> bool:
+        """Whether nobody is needed any more, for which it waits so many seconds at the most."""
+        return self._end.wait(seconds)
 
     def forget(self, name: str) -> None:
         """It may end now."""

@@ -5,6 +5,7 @@ Imports TensorFlow. What workers do is in parameter_server.py.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 from bench.distribution import JOB, DistributionOptions
-from bench.errors import BenchError, number
+from bench.errors import BenchError, NotMetError, UsageError, number
 from bench.machine import quiet
 from bench.runners import cluster as clusters
 from bench.runners import peers
@@ -21,8 +22,8 @@ from bench.runners.cluster import SERVER, WORKER, Cluster
 from bench.runners.stop import PostponedStop
 from bench.screen import Screen
 
-# What workers say at their end.
-DONE, FAILED = 'done', 'failed'
+# What workers say at their end; behind the last of these follows what is wrong with their flags.
+DONE, FAILED, _REFUSED = 'done', 'failed', 'refused'
 _SECONDS_BETWEEN_LOOKS = 0.25
 
 
@@ -42,6 +43,7 @@ def serve(options: DistributionOptions, config: tf.ConfigProto, screen: Screen, 
 
     Raises:
       BenchError: the port is taken, a process does not come, a worker failed or is gone, or it was stopped before them.
+      UsageError: the workers cannot do what they were asked for.
     """
     cluster = cluster_of(options)
     server = start(cluster, config)
@@ -52,13 +54,16 @@ def serve(options: DistributionOptions, config: tf.ConfigProto, screen: Screen, 
         with tf.Session(server.target, config=visible(config, cluster)) as session:
             with quiet.standard_error():
                 session.run(waiting)
-            with peers.Watch(cluster.peers) as watch, PostponedStop(patience) as stop:
+            # A worker that ends leaves what it waited for here, and TensorFlow remarks that it is cancelled.
+            with quiet.libraries(), peers.Watch(cluster.peers) as watch, PostponedStop(patience) as stop:
                 left = set(range(len(cluster.workers)))
                 while left:
                     screen.progress(f'serving {len(left)} workers')
                     for _ in range(session.run(waiting)):
                         rank, _, how = session.run(goodbye).decode().partition(' ')
                         watch.forget(f'{WORKER} {rank}')
+                        if how.startswith(_REFUSED):
+                            raise UsageError(json.loads(how.removeprefix(_REFUSED)))
                         if how == FAILED:
                             raise BenchError(f'{WORKER} {rank} failed; {cluster.name} ends too.')
                         left.discard(int(rank))
@@ -85,7 +90,7 @@ def start(cluster: Cluster, config: tf.ConfigProto) -> tf.train.Server:
     """TensorFlow's server of this process.
 
     Raises:
-      BenchError: its port is taken.
+      NotMetError: its port is taken.
     """
     addresses = {SERVER: list(cluster.servers), WORKER: list(cluster.workers)}
     try:
@@ -93,7 +98,7 @@ def start(cluster: Cluster, config: tf.ConfigProto) -> tf.train.Server:
             return tf.train.Server(addresses, job_name=cluster.job, task_index=cluster.task, config=config)
     except tf.errors.OpError as error:
         address = addresses[cluster.job][cluster.task]
-        raise BenchError(
+        raise NotMetError(
             f'{cluster.name} cannot listen at {address}: {error.message}. Another program may have that port: '
             'choose another one in --ps_hosts or --worker_hosts, the same for all processes.'
         ) from None
@@ -106,6 +111,11 @@ def visible(config: tf.ConfigProto, cluster: Cluster) -> tf.ConfigProto:
     filters = [f'/job:{cluster.job}/task:{cluster.task}']
     own.device_filters.extend(filters if cluster.job == SERVER else [f'/job:{SERVER}', *filters])
     return own
+
+
+def refusal(error: UsageError) -> str:
+    """What a worker says at its end whose flags are wrong."""
+    return f'{_REFUSED} {json.dumps(error.problems)}'
 
 
 def goodbyes(task: int) -> Any:

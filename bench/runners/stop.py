@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -40,13 +41,15 @@ class StopRequest:
 
     Args:
       answering: whether to say that the request was seen; one of several processes does.
+      leave: called in a thread, at the other signal, to leave what there is and to end the process; where it returns,
+        the process goes on. Without it nothing is left.
 
     Attributes:
       requested: there was a signal.
     """
 
-    def __init__(self, *, answering: bool = True) -> None:
-        self._answering = answering
+    def __init__(self, *, answering: bool = True, leave: Callable[[], None] | None = None) -> None:
+        self._answering, self._leave = answering, leave
         self.requested = False
         self._finishing = False
         self._last: float | None = None
@@ -96,6 +99,9 @@ class StopRequest:
             with contextlib.suppress(OSError, ValueError):  # nobody may read it any more
                 print(_ANSWER, file=sys.stderr, flush=True)
         if self._last is not None and now - self._last > _SECONDS_FOR_ONE:
+            if self._leave is not None:
+                self._leave()
+                return
             # Nothing else can end a step that TensorFlow computes; a live line has hidden the terminal's cursor.
             if os.isatty(2):
                 os.write(2, _SHOW_CURSOR + b'\r\n')

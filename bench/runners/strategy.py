@@ -17,6 +17,7 @@ from bench.record import Json
 from bench.runners import member
 from bench.runners.member import Place, Progress
 from bench.runners.timing import Group
+from bench.runners.unfinished import leave_now
 from bench.screen import Screen
 
 Tensor = Any
@@ -124,6 +125,8 @@ def of(
     screen: Screen | None = None,
     progress: Progress | None = None,
     stop_requested: Callable[[], bool] = lambda: False,
+    give_up: Callable[[str], None] = lambda _lost: leave_now(),
+    terms: Json | None = None,
 ) -> Strategy:
     """The strategy of a process that computes.
 
@@ -133,19 +136,22 @@ def of(
       screen: on which it tells for whom it waits.
       progress: told when it waits for others who still do steps.
       stop_requested: asked while it waits for others to begin.
+      give_up: ends the process, in another thread, where it waits for ever for one that is gone; told who that is.
+      terms: what all that compute must have alike, to be compared before the first step; None where they do.
 
     Raises:
       BenchError: this process and the others cannot meet.
+      UsageError: they have different flags.
     """
     progress = progress or Progress(None)
     if options.kind == HOROVOD:
         from bench.runners.horovod import Horovod
 
-        return Horovod(options, place)
+        return Horovod(options, place, terms)
     if options.kind == PARAMETER_SERVER:
         from bench.runners.parameter_server import ParameterServers
 
-        return ParameterServers(options, place, screen or Screen(), progress, stop_requested)
+        return ParameterServers(options, place, screen or Screen(), progress, stop_requested, give_up, terms)
     if options.kind == REPLICATED:
         from bench.runners.replicated import Replicated
 

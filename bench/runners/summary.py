@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis import statistics
 from bench import errors
 from bench.record import Json
 from bench.screen import Screen
@@ -14,6 +15,8 @@ _ENDS = {
 }
 # Of fewer there is no interval (analysis/statistics.py).
 _LEAST_STEPS = 3
+# Workers whose speeds are told one by one.
+_MOST_LISTED = 8
 
 
 def show(record: Json, screen: Screen) -> None:
@@ -100,11 +103,16 @@ def _shared(record: Json) -> list[tuple[str, str]]:
     """What several workers are to each other."""
     shared, lines = record['distribution'], []
     rates = [worker['throughput']['images_per_second'] for worker in record['workers'] if worker['throughput']]
-    if len(rates) > 1:
-        each = ', '.join(f'{rate:.2f}' for rate in rates)
-        lines.append(('workers', f'{shared["variable_update"]}; {each} images/sec'))
+    spread = shared['spread']
+    if spread:
+        low, median, high = (spread[name] for name in ('low', 'median', 'high'))
+        each = f'{", ".join(f"{rate:.2f}" for rate in rates)} images/sec'
+        if len(rates) > _MOST_LISTED:
+            each = f'{len(rates)} from {low:.2f} to {high:.2f} images/sec, median {median:.2f}'
+        lines.append(('workers', f'{shared["variable_update"]}; {each}, {100 * (high - low) / median:.1f} % apart'))
     exchange = shared['exchange']
-    if exchange:
+    # Of a run without a step nothing was exchanged.
+    if exchange and record['throughput']:
         text = f'{exchange["payload_bytes"] / 2**20:.1f} MiB of gradients a step'
         if exchange['seconds'] is not None:
             fraction = exchange['seconds'] / (exchange['seconds'] + exchange['seconds_without'])
@@ -115,8 +123,10 @@ def _shared(record: Json) -> list[tuple[str, str]]:
     scaling = shared['scaling']
     if scaling:
         text = f'{scaling["efficiency"]:.3f} of one worker on the same processors'
-        if scaling['low'] is not None:
+        if statistics.tells(scaling['low'], scaling['high']):
             text += f', 95 % interval {scaling["low"]:.3f} to {scaling["high"]:.3f}'
+        else:
+            text += ', too few steps for an interval'
         lines.append(('scaling', text))
     return lines
 
@@ -127,12 +137,12 @@ def _throughput(record: Json) -> str:
     # The first one's are counted where workers do not do each step together.
     count = counts[0] or max(counts)
     text = f'{rate["images_per_second"]:.2f} images/sec'
-    if rate['low'] is not None:
+    if statistics.tells(rate['low'], rate['high']):
         half = (rate['high'] - rate['low']) / 2 / rate['images_per_second']
         text += f', {100 * rate["confidence"]:.0f} % interval {rate["low"]:.2f} to {rate["high"]:.2f}'
         text += f' (+/- {100 * half:.1f} %)'
     else:
-        # The interval of so few steps that vary so much would not exclude a speed of 0.
+        # The interval of so few steps that vary so much would exclude hardly any speed, or not even 0.
         text += f', {"too few steps" if count < _LEAST_STEPS else "too few steps, too different"} for an interval'
     steps = errors.number(count, 'step')
     return f'{text}; {steps}, {_ENDS.get(record["ended"]["reason"], "then it failed")}'

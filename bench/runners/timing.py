@@ -101,6 +101,7 @@ def measure(
     has_loss: bool = True,
     begin: Callable[[], None] = lambda: None,
     group: Group | None = None,
+    series: Series | None = None,
 ) -> Measurement:
     """Warms up, measures and prints.
 
@@ -111,12 +112,12 @@ def measure(
       has_loss: whether a step has one to print.
       begin: called before the first step that is measured.
       group: whose other processes do the same steps; they begin and end together.
+      series: of no steps yet, for whoever wants to know what was seen while a step is done.
 
     Raises:
       StepFailedError: a step raised.
     """
-    group = group or Group()
-    series = _Series()
+    group, series = group or Group(), series or Series()
     durations = series.durations
     step, meet, agree = _guarded(step, series), _guarded(group.meet, series), _guarded(group.agree, series)
     screen.line('Running warm up')
@@ -152,7 +153,7 @@ def measure(
     return series.measurement(end)
 
 
-class _Series:
+class Series:
     """What a measurement has seen until now."""
 
     def __init__(self) -> None:
@@ -171,12 +172,13 @@ class _Series:
         self.not_finite += loss is not None and not is_finite
 
     def measurement(self, end: str) -> Measurement:
+        """What was seen, and why there was no more."""
         return Measurement(
             tuple(self.warmup), tuple(self.durations), tuple(self.losses), self.warmed_up, end, self.not_finite
         )
 
 
-def _guarded(function: Callable[_Arguments, _Result], series: _Series) -> Callable[_Arguments, _Result]:
+def _guarded(function: Callable[_Arguments, _Result], series: Series) -> Callable[_Arguments, _Result]:
     """The function, whose failure tells what was seen until then."""
 
     def call(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:

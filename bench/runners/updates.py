@@ -16,6 +16,15 @@ from typing import Any
 import tensorflow.compat.v1 as tf
 
 
+class _SyncReplicas(tf.train.SyncReplicasOptimizer):
+    """TensorFlow's, without its remark, wherever a run ends, on an operation for a hook that is not used here."""
+
+    def apply_gradients(self, *args: Any, **kwargs: Any) -> tf.Operation:
+        operation = super().apply_gradients(*args, **kwargs)
+        self.ready_for_local_init_op.mark_used()
+        return operation
+
+
 class Updates:
     """Of one worker.
 
@@ -30,16 +39,12 @@ class Updates:
     """
 
     def __init__(self, optimizer: tf.train.Optimizer, gradients: int, workers: int) -> None:
-        self.optimizer = tf.train.SyncReplicasOptimizer(
-            optimizer, replicas_to_aggregate=gradients, total_num_replicas=workers
-        )
+        self.optimizer = _SyncReplicas(optimizer, replicas_to_aggregate=gradients, total_num_replicas=workers)
         self._missing, self._workers = max(0, gradients - workers), workers
         self.error: BaseException | None = None
 
     def make(self, *, leads: bool) -> None:
         """What is run beside steps, in the current graph, when the optimizer has been asked to apply gradients."""
-        # Meant for a hook that is not used here; TensorFlow would remark on that.
-        self.optimizer.ready_for_local_init_op.mark_used()
         if leads:
             tokens = self.optimizer._sync_token_queue
             self._first = self.optimizer.get_init_tokens_op(self._missing)

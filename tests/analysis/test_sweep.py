@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+from matplotlib import pyplot as plt
 
-from analysis import statistics, sweep
+from analysis import statistics, sweep, sweep_plot
 
 ROOT = Path(__file__).parents[2]
 
@@ -258,6 +259,28 @@ def test_the_fastest_is_not_compared_with_tensorflows_own_kernels_of_old() -> No
     # Where oneDNN brings nothing the baseline is the fastest.
     *_, last = sweep.ladder_answers(table([rung(None, 10), old, rung('AVX2', 8)], *axes))
     assert last == f'The fastest in float32 is 2.50 times [2.50, 2.50] as fast as {own}.'
+
+
+@pytest.mark.parametrize('axis', ['precision', 'num_workers'])
+def test_the_plot_leaves_out_the_intervals_that_the_table_leaves_out(
+    axis: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+
+    names = {'precision': ('fp32', 'bf16'), 'num_workers': ('1', '2')}[axis]
+    cells = [
+        cell({axis: names[0]}, [48.0, 50.0, 49.0]),
+        cell({axis: names[1]}, [20.0, 180.0], baseline=1),
+    ]
+    found = table(cells, axis)
+    assert [line.count('too few runs, too different') for line in sweep.text(found)] == [0, 0, 1]
+    monkeypatch.setattr(plt, 'close', lambda figure: None)
+    sweep_plot.draw(found, tmp_path / 'plot.png')
+    (panel,) = plt.gcf().axes
+    monkeypatch.undo()
+    low, high = panel.get_ylim() if axis == 'num_workers' else panel.get_xlim()
+    # The cells' speeds are 49 and 60.
+    assert low == 0 and 60 < high < 100
+    plt.close('all')
 
 
 @pytest.mark.parametrize('axes', [('precision',), ('num_workers',)])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from program import command, python, run
+from program import ROOT, command, python, run
 
 from bench import errors
 from bench.cli import main
@@ -48,10 +50,19 @@ from bench.cli import main
         (['--data_dir=/no/such/folder'], ['/no/such/folder']),
         (['--result_dir=/proc/version/x'], ['--result_dir=/proc/version/x', 'not a folder']),
         (['--result_dir=/proc/results'], ['--result_dir=/proc/results', 'no file can be written in /proc']),
+        (['--variable_update=distributed_replicated'], ['are averaged: that is horovod here.']),
+        (['--job_name=chief'], ['--job_name=chief: one of ps, worker is expected. It is the first worker']),
+        (['--num_ps=2'], ['no effect with --variable_update=local: it is for parameter_server. Leave it out.']),
+        (['--compression=fp16'], ['no effect with --variable_update=local: it is for horovod. Leave it out.']),
         (['models', 'vgg17*'], ["'vgg17*'"]),
         # As it was typed, and not as another program calls it.
         (['--train_image_size=0'], ['--train_image_size=0: 1 or more']),
         (['--model_name=vgg17', '--dataset_dir=/no'], ['--model_name=vgg17', '--dataset_dir=/no']),
+        (['--nosync_replicas', '--num_workers=2'], ['error: --nosync_replicas has no effect']),
+        (['--nocross_replica_sync', '--num_workers=2'], ['error: --nocross_replica_sync has no effect']),
+        (['--sync_replicas=false', '--num_workers=2'], ['error: --sync_replicas has no effect']),
+        (['--noclone_on_cpu'], ['error: --noclone_on_cpu: the networks are computed']),
+        (['--noforward_only', '--eval_image_size=9'], ['--eval_image_size has no effect without --forward_only;']),
         (['--image_size=64', '--train_image_size=8'], ['--train_image_size=8 is too small for vgg_16']),
         (['convert', '--data_name=flower', '--data_dir=x'], ['--data_name=flower: one of']),
     ],
@@ -63,6 +74,28 @@ def test_wrong_usage_is_told_with_value_and_remedy(words: list[str], told: list[
         assert text in done.stderr
     assert 'Traceback' not in done.stderr
     assert done.stdout == ''
+
+
+@pytest.mark.parametrize(
+    ('words', 'count'),
+    [
+        (['--variable_update=parameter_server', '--job_name=chief', '--ps_hosts=a:1', '--worker_hosts=b:1'], 1),
+        (['--job_name=chief', '--task_index=1', '--ps_hosts=a:1', '--worker_hosts=b:1'], 1),
+        (['--variable_update=distributed', '--num_ps=2', '--num_workers=2'], 1),
+        (['--num_workers=two', '--compression=fp16'], 1),
+        (['--data_dir=', '--data_name=flowers'], 1),
+        (['--forward_only=maybe', '--eval_image_size=32'], 1),
+        # Of its own.
+        (['--num_workers=two', '--ignore_missing_vars'], 2),
+    ],
+)
+def test_of_a_value_that_is_not_understood_only_that_is_told(
+    words: list[str], count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(['--model=lenet', *words]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == count, lines
+    assert any('is expected' in line or 'names no file' in line for line in lines)
 
 
 # With the file that a search wrote, too: it is read by a run, and the search's own flags are not.
@@ -105,6 +138,16 @@ def test_answers_that_need_no_tensorflow_do_not_load_it(words: list[str]) -> Non
     code = f'import sys; from bench.cli import main; main({words!r}); sys.exit("tensorflow" in sys.modules)'
     done = python(code)
     assert done.returncode == 0, done.stderr
+
+
+def test_without_its_environment_the_program_says_how_to_have_it() -> None:
+    # -S: nothing that was installed is found.
+    words = [sys.executable, '-S', str(ROOT / 'run_benchmark.py'), '--model=lenet']
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    (told,) = done.stderr.splitlines()
+    assert re.match(r'error: \w+ is not installed for ', told)
+    assert '`source .venv/bin/activate`' in told and '`make setup`' in told
 
 
 # It is numpy and scipy that take most of half a second.

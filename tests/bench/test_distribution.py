@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -88,6 +89,19 @@ def test_what_cannot_be_is_refused_with_its_reason(
 ) -> None:
     (problem,) = problems(options, environ)
     assert told in problem
+
+
+def test_so_many_copies_or_clones_are_refused_that_they_would_be_built_for_minutes() -> None:
+    copies = DistributionOptions(variable_update='replicated', num_workers=16)
+    assert problems(copies, step=StepOptions()) == []
+    (problem,) = problems(dataclasses.replace(copies, num_workers=1000))
+    assert problem == '--num_workers=1000: 2 processors are usable here. Use at most 16 copies.'
+    assert problems(DistributionOptions(), step=StepOptions(num_clones=16)) == []
+    (problem,) = problems(DistributionOptions(), step=StepOptions(num_clones=17))
+    assert problem == '--num_clones=17: 2 processors are usable here. Use at most 16 clones.'
+    # The one that started this process has judged it by the whole machine.
+    several = DistributionOptions(variable_update='independent', num_workers=17)
+    assert problems(several, {distribution.JOB: '/some/folder'}, step=StepOptions(num_clones=17)) == []
 
 
 def test_workers_that_learn_nothing_are_pointed_to_independent_ones() -> None:

@@ -247,8 +247,8 @@ def test_labels_tell_when_an_image_was_made_and_on_which_base_where_that_is_know
 def test_a_base_that_is_not_here_is_pulled_so_that_its_digest_is_known(clone: Clone) -> None:
     clone.client(digest='debian@sha256:12ab', has_base=False)
     assert clone.build(BASE='debian:bookworm-slim').returncode == 0
-    calls = (clone.folder / 'calls').read_text().splitlines()
-    assert [call.split('\t') for call in calls if call.startswith('pull')] == [['pull', '--quiet', 'debian:bookworm-slim']]
+    calls = [call.split('\t') for call in (clone.folder / 'calls').read_text().splitlines()]
+    assert [call for call in calls if call[0] == 'pull'] == [['pull', '--quiet', 'debian:bookworm-slim']]
     assert all('org.opencontainers.image.base.digest=sha256:12ab' in call for call in clone.builds())
 
 

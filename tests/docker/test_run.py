@@ -242,6 +242,7 @@ def test_a_container_that_is_stopped_before_it_measures_ends_at_once(engine: Eng
         (['run_benchmark.py', '--model=vgg_17'], 2, 'Did you mean vgg_19?'),
         (['sh', '-c', 'exit 7'], 7, ''),
         (['benchmark'], 2, 'There is no program benchmark here: put run_benchmark.py'),
+        (['/etc'], 2, 'There is no program /etc here: put run_benchmark.py'),
         ([], 0, 'Usage: run_benchmark.py'),
     ],
 )

@@ -107,6 +107,54 @@ def test_other_files_in_a_folder_of_records_end_the_projection(tmp_path: Path) -
         assert f'{runs / name} is no record of a run' in done.stderr
 
 
+def test_the_folder_of_a_sweep_holds_the_records_of_all_its_runs(tmp_path: Path) -> None:
+    cells = tmp_path / 'runs' / 'runs'
+    for number, count in enumerate((1, 2, 4)):
+        for round_ in (1, 2):
+            folder = cells / f'{number}_num_workers={count}' / f'0{round_}'
+            folder.mkdir(parents=True)
+            (folder / 'lenet.json').write_text(json.dumps(record(count)))
+    (tmp_path / 'runs' / 'table.json').write_text(json.dumps({'schema_version': 1, 'cells': []}))
+    done = run(tmp_path, [], '--json')
+    assert done.returncode == 0, done.stderr
+    assert [row['workers'] for row in json.loads(done.stdout)['measured']] == [1, 1, 2, 2, 4, 4]
+    # Where a folder has records of its own, what lies in folders beside them is of other runs.
+    done = run(tmp_path, [record(1), record(2)], '--json')
+    assert [row['workers'] for row in json.loads(done.stdout)['measured']] == [1, 2]
+
+
+def test_one_worker_with_all_processors_is_refused_beside_several_with_what_to_type(tmp_path: Path) -> None:
+    several = record(2)
+    several['config']['threads']['num_intra_threads'] = 1
+    done = run(tmp_path, [record(1), several])
+    assert done.returncode == 1
+    assert 'threads of a worker: 1; ' in done.stderr
+    assert 'run all with --num_intra_threads=1' in done.stderr
+
+
+def test_records_may_be_named_as_the_shell_lists_them(tmp_path: Path) -> None:
+    run(tmp_path, [record(n) for n in (1, 2, 4)])
+    files = [str(path) for path in sorted((tmp_path / 'runs').iterdir())]
+    done = projected(tmp_path, files[0], *files[1:], '--json')
+    assert done.returncode == 0, done.stderr
+    assert [row['workers'] for row in json.loads(done.stdout)['measured']] == [1, 2, 4]
+    # Of commands that take one word, a second one is none.
+    words = [sys.executable, str(ROOT / 'run_benchmark.py'), 'models', 'lenet', 'lenet']
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2 and "'lenet' is a stray word" in done.stderr
+
+
+def test_of_a_bad_network_and_bad_runs_both_are_told(tmp_path: Path) -> None:
+    (tmp_path / 'runs').mkdir()
+    (tmp_path / 'empty.json').touch()
+    words = ['scaling', str(tmp_path / 'runs'), f'--network={tmp_path / "empty.json"}']
+    command = [sys.executable, str(ROOT / 'run_benchmark.py'), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert f'{tmp_path / "empty.json"} is not what `network --json` prints: it is empty.' in done.stderr
+    assert '0 training runs' in done.stderr
+
+
 def run(folder: Path, records: list[dict[str, Any]], *words: str) -> subprocess.CompletedProcess[str]:
     runs = folder / 'runs'
     runs.mkdir(exist_ok=True)

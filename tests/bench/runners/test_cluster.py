@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import socket
 
 import pytest
@@ -48,6 +49,11 @@ def test_every_problem_with_hosts_is_told_at_once() -> None:
         assert part in text
 
 
+def test_of_one_worker_a_range_of_numbers_is_expected() -> None:
+    told = problems('worker', 2, 'a:2222', 'b:2222')
+    assert told == '--task_index=2: --worker_hosts names 1; 0 is expected.'
+
+
 def test_tf_config_gives_servers_and_workers() -> None:
     config = {'cluster': {'ps': ['a:1'], 'worker': ['b:1', 'c:1']}, 'task': {'type': 'worker', 'index': 1}}
     assert cluster.from_environment(environment(config)) == Cluster(('a:1',), ('b:1', 'c:1'), 'worker', 1)
@@ -72,8 +78,17 @@ def test_without_a_cluster_in_tf_config_there_is_none(environ: dict[str, str]) -
 @pytest.mark.parametrize(
     ('text', 'told'),
     [
-        ('{"cluster": ', 'cannot be read'),
-        ('[1]', 'cannot be read'),
+        ('{"cluster": ', 'this is no JSON'),
+        ('[1]', 'it is a list; an object with "cluster" and "task" is expected.'),
+        ('7', 'it is the number 7; an object'),
+        ('{"cluster": 7, "task": {}}', '"cluster" is the number 7; an object is expected.'),
+        ('{"cluster": {}, "task": null}', '"task" is the word null; an object is expected.'),
+        ('{"cluster": {"ps": "a:1", "worker": ["b:1"]}}', 'the hosts of "ps" are the text "a:1"; a list of texts'),
+        ('{"cluster": {"ps": ["a:1"], "worker": [1]}}', 'the hosts of "worker" are a list; a list of texts'),
+        ('{"cluster": {"ps": ["a:1"]}, "task": {"type": 1}}', 'the type of the task is the number 1; "ps", "worker"'),
+        ('{"task": {"type": "ps", "index": "x"}}', 'the index of the task is the text "x"; a whole number'),
+        ('{"task": {"type": "ps", "index": 0.5}}', 'the index of the task is the number 0.5; a whole number'),
+        ('{"task": {"type": "ps", "index": "--1"}}', 'the index of the task is the text "--1"; a whole number'),
         (
             '{"cluster": {"ps": ["a:1"], "worker": ["b:1"]}, "task": {"type": "worker", "index": 1}}',
             'not in the cluster',
@@ -86,8 +101,28 @@ def test_without_a_cluster_in_tf_config_there_is_none(environ: dict[str, str]) -
 def test_a_tf_config_that_is_wrong_is_refused_with_its_text(text: str, told: str) -> None:
     with pytest.raises(UsageError) as error:
         cluster.from_environment({'TF_CONFIG': text})
-    assert told in str(error.value)
-    assert text.strip()[:40] in str(error.value)
+    (problem,) = error.value.problems
+    assert told in problem
+    assert text.strip()[:40] in problem
+    for words in ('attribute', 'invalid literal', 'int()'):
+        assert words not in problem
+
+
+def test_the_example_of_a_tf_config_can_be_copied() -> None:
+    with pytest.raises(UsageError) as error:
+        cluster.from_environment({'TF_CONFIG': '{"cluster": 7, "task": 7}'})
+    first, second = error.value.problems
+    assert 'For example' not in first
+    _, _, typed = second.partition('For example: ')
+    (word,) = shlex.split(typed)
+    found = cluster.from_environment({'TF_CONFIG': word.removeprefix('TF_CONFIG=')})
+    assert found is not None and found.name == 'worker 0'
+
+
+def test_an_index_may_be_written_as_a_text() -> None:
+    config = {'cluster': {'ps': ['a:1'], 'worker': ['b:1', 'c:1']}, 'task': {'type': 'worker', 'index': '1'}}
+    found = cluster.from_environment(environment(config))
+    assert found is not None and found.task == 1
 
 
 def test_reserved_ports_are_nobody_elses_until_a_process_of_the_job_takes_them() -> None:

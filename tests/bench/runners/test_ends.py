@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ def end(rank: int | None, status: int, *, asked: bool = False, hang: str = '') -
     return End(Member('', name, place, [], {}), 1, status, 7, asked, hang, (f'last of {name}',))
 
 
-def part(reason: str, *, lost: bool) -> dict[str, Any]:
-    return {'record': {'ended': {'status': 'failed', 'reason': reason}}, 'exchange': None, 'lost': lost}
+def part(reason: str, *, lost: bool, unfinished: bool = False) -> dict[str, Any]:
+    ended = {'status': 'failed', 'reason': reason}
+    return {'record': {'ended': ended}, 'exchange': None, 'lost': lost, 'unfinished': unfinished}
 
 
 LOST = part('worker 1 does not answer any more', lost=True)
+UNFINISHED = part('It was ended within a step.', lost=False, unfinished=True)
 
 
 @pytest.mark.parametrize(
@@ -46,8 +49,28 @@ LOST = part('worker 1 does not answer any more', lost=True)
             {0: LOST},
             'Worker 1 is stopped by a signal since 8 seconds',
         ),
+        # Of two that do no step one computes, and both were ended in their step.
+        (
+            [
+                end(0, 1, asked=True, hang='hangs: it did no step for 20 seconds'),
+                end(1, 1, asked=True, hang='hangs: it did no step for 25 seconds, though it computes'),
+            ],
+            {0: UNFINISHED, 1: UNFINISHED},
+            'Worker 1 hangs: it did no step for 25 seconds, though it computes, after 7 steps.',
+        ),
+        ([end(0, 1), end(1, 1, asked=True)], {0: LOST, 1: UNFINISHED}, 'Worker 1 was not reached by the others'),
+        ([end(0, 1, asked=True), end(1, -9)], {0: UNFINISHED}, 'Worker 1 was killed by SIGKILL'),
     ],
-    ids=['failed', 'killed', 'server_killed', 'server_cannot_begin', 'stopped'],
+    ids=[
+        'failed',
+        'killed',
+        'server_killed',
+        'server_cannot_begin',
+        'stopped',
+        'computes',
+        'not_reached',
+        'ended_within_a_step',
+    ],
 )
 def test_another_one_is_blamed_than_the_one_that_failed_first(
     ends: list[End], parts: dict[int, Any], told: str
@@ -56,6 +79,20 @@ def test_another_one_is_blamed_than_the_one_that_failed_first(
     assert found is not None
     assert found.startswith(told)
     assert 'ended with exit status' not in found or 'ended with exit status' in told
+
+
+@pytest.mark.parametrize(
+    ('rank', 'status', 'hang', 'told'),
+    [
+        (None, -9, '', 'Server 0 was killed by SIGKILL, as the kernel does it where memory runs out.'),
+        (None, 1, '', 'Server 0 ended with exit status 1.'),
+        (None, -9, 'is stopped by a signal since 8 seconds', 'Server 0 is stopped by a signal since 8 seconds.'),
+        (1, 1, '', 'Worker 1 ended with exit status 1, before its first step. It printed nothing.'),
+    ],
+)
+def test_no_steps_and_lines_are_missed_of_a_server(rank: int | None, status: int, hang: str, told: str) -> None:
+    silent = dataclasses.replace(end(rank, status, hang=hang), steps=0, last_lines=())
+    assert job._failure([silent, end(0, 0, asked=True)], {}) == told
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
 pytest.importorskip('horovod')
 
@@ -92,3 +93,39 @@ def test_averaged_statistics_stay_equal_in_further_steps(saved: dict[str, dict[s
     first, second = (changed(saved[f'mean_statistics_2-{rank}'], 'after') for rank in range(2))
     for name, value in first.items():
         np.testing.assert_array_equal(second[name], value, err_msg=name)
+
+
+GLOO = '[/build/horovod/third_party/gloo/gloo/transport/tcp'
+GONE = 'Another worker is gone'
+
+
+@pytest.mark.parametrize(
+    ('said', 'told'),
+    [
+        (
+            f'{GLOO}/unbound_buffer.cc:81] Timed out waiting 30000ms for recv operation to complete',
+            f'{GONE}: it did not answer for 30 seconds. It is stopped, hangs, or is cut off the network.',
+        ),
+        (
+            f'{GLOO}/pair.cc:598] Connection closed by peer [127.0.0.1]:31234',
+            f'{GONE}: the connection to 127.0.0.1 was lost.',
+        ),
+        (
+            'Horovod has been shut down. This was caused by an exception on one of the ranks',
+            f'{GONE}: killed, stopped, hanging, or cut off the network.',
+        ),
+        ('the disk is on fire', ''),
+    ],
+    ids=['stopped', 'killed', 'shut_down', 'its_own'],
+)
+def test_a_worker_that_is_gone_is_told_as_gone(said: str, told: str) -> None:
+    from bench.runners.horovod import Horovod
+
+    where = (
+        "Graph execution error:\n\nDetected at node 'answers' defined at (most recent call last):\n"
+        '  File "run_benchmark.py", line 13, in <module>\nNode: \'answers\'\n'
+    )
+    for text in (said, f'{where}{said}\n\t [[{{{{node answers}}}}]]'):
+        error = tf.errors.UnknownError(None, None, text)
+        assert Horovod.lost(object.__new__(Horovod), error) == told
+    assert Horovod.lost(object.__new__(Horovod), ValueError(said)) == ''

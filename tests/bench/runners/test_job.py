@@ -179,7 +179,12 @@ def test_a_stopped_worker_ends_the_job_and_is_named(tmp_path: Path, job: Any, ra
     assert time.monotonic() - stopped < 30
     assert_gone(workers)
     assert any(line.startswith(f'error: Worker {rank} is stopped by a signal') for line in running.lines)
-    assert the_record(tmp_path)['ended']['status'] == 'failed'
+    record = the_record(tmp_path)
+    assert record['ended']['status'] == 'failed'
+    stopped_one, other = record['workers'][rank], record['workers'][1 - rank]
+    assert len(other['step_seconds']) >= 9, 'what the other one saw is kept'
+    assert stopped_one['step_seconds'] == []
+    assert record['throughput'] is not None
 
 
 @pytest.mark.slow
@@ -240,6 +245,26 @@ def test_independent_workers_share_nothing_and_their_speeds_add(tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSTOP])
+def test_an_independent_worker_that_is_killed_leaves_what_another_saw(
+    tmp_path: Path, job: Any, number: signal.Signals
+) -> None:
+    words = ('--variable_update=independent', '--num_warmup_batches=1', FOREVER)
+    running = job(*LENET, *words, f'--result_dir={tmp_path}')
+    running.until(r'^\[0\] 10\t')
+    workers = running.workers()
+    workers[1].send_signal(number)
+    assert running.end() == 1
+    assert_gone(workers)
+    record = the_record(tmp_path)
+    assert record['ended']['status'] == 'failed'
+    assert record['ended']['reason'].startswith('Worker 1 ')
+    first, second = record['workers']
+    assert len(first['step_seconds']) >= 10
+    assert second['step_seconds'] == []
+
+
+@pytest.mark.slow
 def test_independent_workers_infer(tmp_path: Path) -> None:
     words = ('--variable_update=independent', '--forward_only', '--num_batches=5')
     done = run(*LENET, *words, f'--result_dir={tmp_path}')
@@ -269,6 +294,37 @@ def test_under_a_horovodrun_that_was_typed_the_first_process_writes_the_record(t
     assert record['images_per_step'] == 16
     assert record['repeat'].startswith('horovodrun -np 2 run_benchmark.py')
     assert done.stdout.count('total images/sec') == 1
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_stopped_under_horovodrun_is_told_as_gone(tmp_path: Path) -> None:
+    """Gloo waits 30 seconds for it."""
+    horovodrun = str(Path(sys.executable).with_name('horovodrun'))
+    words = ('--model=lenet', '--batch_size=8', '--num_warmup_batches=1', FOREVER, f'--result_dir={tmp_path}')
+    line = [horovodrun, '--gloo', '-np', '2', *command(*words)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as launcher:
+        try:
+            assert launcher.stdout is not None
+            while not re.search(r'\b10\timages/sec', launcher.stdout.readline()):
+                assert launcher.poll() is None
+            (stopped,) = [
+                process
+                for process in psutil.process_iter(['cmdline', 'environ'])
+                if f'--result_dir={tmp_path}' in (process.info['cmdline'] or ())
+                and (process.info['environ'] or {}).get('HOROVOD_RANK') == '1'
+            ]
+            stopped.suspend()
+            output, _ = launcher.communicate(timeout=120)
+        finally:
+            launcher.kill()
+            for process in psutil.process_iter(['cmdline']):
+                if f'--result_dir={tmp_path}' in (process.info['cmdline'] or ()):
+                    process.kill()
+    assert launcher.returncode != 0
+    assert 'error: Another worker is gone: ' in output, output
+    assert 'Detected at node' not in output
+    ended = the_record(tmp_path)['ended']
+    assert (ended['status'], ended['reason'].split(':')[0]) == ('failed', 'Another worker is gone')
 
 
 @pytest.mark.slow

@@ -93,12 +93,42 @@ def test_a_worker_that_does_not_want_to_end_is_killed_and_what_it_started_too(
     gone(int((tmp_path / 'child').read_text()))
 
 
+def test_a_worker_whose_step_does_not_end_leaves_what_it_saw(tmp_path: Path) -> None:
+    """Its main thread is in a step that another one's failure leaves without an end."""
+    ready, left = (f'Path({str(tmp_path / name)!r})' for name in ('ready', 'left'))
+    waiting = (
+        'from bench.runners.stop import StopRequest\n'
+        f'def leave(): {left}.touch(); os._exit(1)\n'
+        'with StopRequest(answering=False, leave=leave):\n'
+        f'    {ready}.touch()\n'
+        '    time.sleep(100)'
+    )
+    ends = run(tmp_path, waiting, f'while not {ready}.exists(): time.sleep(0.05)\nsys.exit(3)')
+    assert [(end.status, end.failed) for end in ends] == [(1, False), (3, True)]
+    assert (tmp_path / 'left').exists()
+
+
 def test_a_stopped_process_is_noticed_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hang, '_STOPPED', 0.5)
     ends = run(tmp_path, 'time.sleep(100)', 'os.kill(os.getpid(), signal.SIGSTOP)')
     assert [end.failed for end in ends] == [False, True]
     assert 'is stopped by a signal' in ends[1].hang
     assert ends[1].status == -signal.SIGKILL
+
+
+@pytest.mark.parametrize('number', [signal.SIGKILL, signal.SIGSTOP])
+def test_who_is_asked_to_end_waits_at_no_meeting_for_one_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(hang, '_STOPPED', 0.5)
+    kept = (
+        'seen = []; signal.signal(signal.SIGTERM, lambda *_: seen.append(1)); print("ready", flush=True)\n'
+        'while not seen: time.sleep(0.02)\n'
+        f'member.meet(Path({str(tmp_path)!r}), 0, place.rank, 2); print("kept")'
+    )
+    ends = run(tmp_path, kept, f'time.sleep(1); os.kill(os.getpid(), signal.{number.name})')
+    assert (ends[0].status, ends[0].last_lines) == (0, ('ready', 'kept'))
+    assert [end.failed for end in ends] == [False, True]
 
 
 @pytest.fixture

@@ -56,13 +56,28 @@ def test_synchronous_workers_have_the_first_ones_steps_and_all_ones_images() -> 
     assert whole['distribution']['hosts'] == ['host0', 'host1']
 
 
-def test_speeds_of_independent_workers_add_and_so_do_the_squares_of_their_half_widths() -> None:
+def test_speeds_of_independent_workers_add_and_so_do_the_squares_of_their_widths() -> None:
     quick = [1.0, 1.1, 0.9, 1.0, 1.0, 1.1, 0.9, 1.0, 1.0, 1.0]
     whole = merge.merged([part(0, STEPS), part(1, quick)], workers=2, synchronous=False)
     own = [worker['throughput'] for worker in whole['workers']]
     assert whole['throughput']['images_per_second'] == pytest.approx(4 / 2.0 + 4 / 1.0)
-    halves = [(rate['high'] - rate['low']) / 2 for rate in own]
-    assert (whole['throughput']['high'] - whole['throughput']['low']) / 2 == pytest.approx(math.hypot(*halves))
+    found, total = whole['throughput'], whole['throughput']['images_per_second']
+    for end in ('low', 'high'):
+        widths = [rate[end] - rate['images_per_second'] for rate in own]
+        assert abs(found[end] - total) == pytest.approx(math.hypot(*widths))
+    assert found['low'] < total < found['high']
+
+
+def test_the_interval_of_speeds_that_add_does_not_reach_below_nothing() -> None:
+    # As wide as that of a few steps of which one was slow.
+    wide = {'images_per_second': 25.0, 'low': 9.0, 'high': 150.0, 'confidence': 0.95}
+    parts = [part(rank, [0.16] * 5) for rank in (0, 1)]
+    for each in parts:
+        each['record']['workers'][0]['throughput'] = wide
+    found = merge.merged(parts, workers=2, synchronous=False)['throughput']
+    assert found['images_per_second'] == pytest.approx(50)
+    assert found['low'] == pytest.approx(50 - 16 * math.sqrt(2))
+    assert found['high'] == pytest.approx(50 + 125 * math.sqrt(2))
 
 
 def test_what_a_worker_does_alone_when_another_has_stopped_counts_as_the_speed_of_both() -> None:

@@ -5,19 +5,18 @@ Every process is a real one, with TensorFlow's own servers between them.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from jobs import LENET, PS, places, started
 from program import command, run, the_record
 
 from bench.runners import cluster
@@ -25,28 +24,6 @@ from bench.runners import cluster
 ROOT = Path(__file__).parents[3]
 STEPS, BATCH = 5, 8
 TRAINING = ROOT / 'tests' / 'shared_training.py'
-LENET = ('--model=lenet', '--batch_size=8')
-
-
-@contextlib.contextmanager
-def started(commands: Sequence[Sequence[str]], cwd: Path | None = None) -> Iterator[list[subprocess.Popen[str]]]:
-    """Processes with no network but this machine's, none of which outlives the test."""
-    environment = {
-        **os.environ,
-        'PYTHONPATH': os.pathsep.join([str(ROOT), str(ROOT / 'tests')]),
-        'TF_GRPC_REUSE_PORT': '1',
-        'TF_CPP_MIN_LOG_LEVEL': '2',
-    }
-    with contextlib.ExitStack() as stack:
-        processes = []
-        for each in commands:
-            process = subprocess.Popen(
-                each, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, cwd=cwd
-            )
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            processes.append(process)
-        yield processes
 
 
 def trained(folder: Path, *words: str, servers: int = 0, workers: int = 1, steps: int = STEPS) -> dict[str, Any]:
@@ -142,9 +119,6 @@ def test_one_worker_of_an_asynchronous_server_decays_and_updates_as_a_process_by
     assert_same(trained(tmp_path, *SGD, *words, servers=1, workers=1), alone(*SGD))
 
 
-PS = ('--variable_update=parameter_server',)
-
-
 def left_over(folder: Path) -> list[str]:
     """Command lines of processes that still work for a record in this folder."""
     lines = [' '.join(process.info['cmdline'] or ()) for process in psutil.process_iter(['cmdline'])]
@@ -176,16 +150,6 @@ def parameters() -> int:
     return (25 * 32 + 32) + (25 * 32 * 64 + 64) + (7 * 7 * 64 * 1024 + 1024) + (1024 * 1001 + 1001)
 
 
-def places(folder: Path, servers: int, workers: int, addresses: Sequence[str], *words: str) -> list[list[str]]:
-    """The command lines of a job on several machines, which here are one."""
-    ps, worker = addresses[:servers], addresses[servers:]
-    jobs = [('ps', task) for task in range(servers)] + [('worker', task) for task in range(workers)]
-    return [
-        command(*LENET, *PS, *words, f'--result_dir={folder}', *cluster.words(ps, worker, job, task))
-        for job, task in jobs
-    ]
-
-
 @pytest.mark.slow
 def test_processes_that_were_started_one_by_one_leave_one_record_by_the_first_worker(tmp_path: Path) -> None:
     with cluster.reserved_addresses(3) as addresses:
@@ -201,13 +165,16 @@ def test_processes_that_were_started_one_by_one_leave_one_record_by_the_first_wo
 
 def test_a_worker_whose_server_does_not_come_names_it_and_gives_up(tmp_path: Path) -> None:
     with cluster.reserved_addresses(2) as addresses:
-        (_, worker) = places(tmp_path, 1, 1, addresses, '--wait_seconds=2')
+        (_, worker) = places(tmp_path / 'results', 1, 1, addresses, '--wait_seconds=2')
         with started([worker]) as (process,):
             output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
     assert output.count(f'waiting for ps 0 ({addresses[0]})\n') == 1
     assert f'Waited 2 seconds for ps 0 ({addresses[0]})' in output
     assert 'Traceback' not in output
+    # The run never began.
+    assert 'throughput' not in output and 'exchange' not in output
+    assert not (tmp_path / 'results').exists()
 
 
 def test_a_worker_that_waits_for_its_server_can_be_ended(tmp_path: Path) -> None:
@@ -226,12 +193,13 @@ def test_a_worker_that_waits_for_its_server_can_be_ended(tmp_path: Path) -> None
     assert not (tmp_path / 'results').exists()
 
 
-def test_a_port_that_is_taken_is_told_with_the_process_that_wanted_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize('index', [0, 1], ids=['server', 'worker'])
+def test_a_port_that_is_taken_is_told_with_the_process_that_wanted_it(tmp_path: Path, index: int) -> None:
     with cluster.reserved_addresses(2) as addresses:
-        server, _ = places(tmp_path, 1, 1, addresses)
+        line = places(tmp_path / 'results', 1, 1, addresses)[index]
         # Without the permission to share a port.
         done = subprocess.run(
-            server,
+            line,
             capture_output=True,
             text=True,
             check=False,
@@ -239,8 +207,11 @@ def test_a_port_that_is_taken_is_told_with_the_process_that_wanted_it(tmp_path: 
             env={**os.environ, 'TF_GRPC_REUSE_PORT': '0'},
         )
     assert done.returncode == 1
-    assert f'ps 0 cannot listen at {addresses[0]}' in done.stderr
-    assert 'Traceback' not in done.stderr
+    # And nothing else: no remark of TensorFlow, and no summary or record of a run that never began.
+    (told,) = done.stderr.splitlines()
+    assert told.startswith(f'error: {("ps 0", "worker 0")[index]} cannot listen at {addresses[index]}')
+    assert done.stdout == ''
+    assert not (tmp_path / 'results').exists()
 
 
 @pytest.mark.slow
@@ -289,11 +260,33 @@ def test_a_job_that_is_stopped_everywhere_at_once_keeps_its_record(tmp_path: Pat
             for worker in (first_worker, second_worker):
                 worker.send_signal(signal.SIGTERM)
             printed = [process.communicate(timeout=60)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 1, 0], '\n'.join(printed)
+    assert [process.returncode for process in processes] == [0, 1, 1], '\n'.join(printed)
     assert 'Ending when the workers are done' in printed[0]
     record = the_record(tmp_path)
     assert record['ended']['status'] == 'interrupted'
     assert len(record['workers']) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('words', [(), ('--nosync_replicas',)], ids=['synchronous', 'asynchronous'])
+def test_one_worker_that_is_interrupted_on_its_machine_ends_all_and_says_so(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    with cluster.reserved_addresses(3) as addresses:
+        lines = places(tmp_path, 1, 2, addresses, '--num_warmup_batches=1', '--num_batches=100000', *words)
+        with started(lines) as processes:
+            _, first_worker, second_worker = processes
+            assert first_worker.stdout is not None
+            while not first_worker.stdout.readline().startswith('10\t'):
+                assert first_worker.poll() is None
+            second_worker.send_signal(signal.SIGINT)
+            printed = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 1, 1], '\n'.join(printed)
+    assert ['Ending after this step.' in output for output in printed] == [False, False, True]
+    record = the_record(tmp_path)
+    assert record['ended']['status'] == 'interrupted'
+    # Who ends a run does not wait for that.
+    assert record['machine_rates'] is None
 
 
 @pytest.mark.slow
@@ -315,6 +308,16 @@ def test_workers_end_with_the_others_where_an_update_is_of_fewer_or_more_gradien
     assert counts[0] == 20
     assert min(counts) >= 1
     assert left_over(tmp_path) == []
+    # Some wait for an update when the others end, and TensorFlow remarks that this is cancelled.
+    assert '.cc:' not in done.stderr
+
+
+@pytest.mark.slow
+def test_tensorflow_remarks_that_a_step_was_changed_after_a_session_had_run_it(tmp_path: Path) -> None:
+    words = ('--num_workers=2', '--num_warmup_batches=1', '--num_batches=3', f'--result_dir={tmp_path}')
+    done = run(*LENET, *PS, *words, TF_CPP_MIN_LOG_LEVEL='1')
+    assert done.returncode == 0, done.stderr
+    assert 'was changed by' not in done.stderr
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
-from bench.errors import BenchError, StoppedError
+from bench.errors import NotMetError, StoppedError
 from bench.runners import peers
 from bench.screen import Screen
 
@@ -95,7 +95,7 @@ def test_a_server_of_another_protocol_does_not_pass_for_one_of_ours() -> None:
 def test_waiting_names_who_is_missing_and_not_who_is_there() -> None:
     missing = nobody()
     told: list[str] = []
-    with grpc_server() as alive, pytest.raises(BenchError) as error:
+    with grpc_server() as alive, pytest.raises(NotMetError) as error:
         peers.wait({'ps 0': alive, 'worker 1': missing}, 1.0, told.append)
     assert f'worker 1 ({missing})' in str(error.value)
     assert 'ps 0' not in str(error.value)

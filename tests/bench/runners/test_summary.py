@@ -6,7 +6,9 @@ import datetime
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+from program import SCHEMA
 
 from bench import record
 from bench.config import BenchmarkConfig
@@ -14,7 +16,7 @@ from bench.distribution import DistributionOptions
 from bench.errors import BenchError
 from bench.models import registry
 from bench.options import NetworkOptions, OutputOptions, StepOptions
-from bench.runners import report, summary
+from bench.runners import merge, report, summary
 from bench.screen import Screen
 
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
@@ -74,6 +76,47 @@ def test_why_there_is_no_interval_is_not_told(
     assert shown(capsys, config(), seconds)['throughput'].startswith(told)
 
 
+@pytest.mark.parametrize(('low', 'shown_'), [(0.001, False), (-99.0, False), (0.7, True)])
+def test_an_interval_that_excludes_hardly_anything_is_told_as_none(
+    capsys: pytest.CaptureFixture[str], low: float, shown_: bool
+) -> None:
+    run = recorded(config(num_workers=2), [0.5] * 5, workers=2)
+    wide = {'low': low, 'high': 1.7}
+    run['throughput'] |= wide
+    run['distribution'] = {
+        'variable_update': 'horovod', 'exchange': None, 'spread': None, 'scaling': {'efficiency': 0.85, **wide},
+    }  # fmt: skip
+    summary.show(run, Screen())
+    lines = {line[:12].strip(): line[12:] for line in capsys.readouterr().out.splitlines()}
+    assert ('95 % interval' in lines['throughput']) == ('95 % interval' in lines['scaling']) == shown_
+    assert shown_ or 'too few steps, too different for an interval' in lines['throughput']
+    assert shown_ or lines['scaling'] == '0.850 of one worker on the same processors, too few steps for an interval'
+
+
+@pytest.mark.parametrize(
+    ('seconds', 'told'),
+    [
+        ([0.5, 0.4], 'horovod; 16.00, 20.00 images/sec, 22.2 % apart'),
+        ([0.5, 0.4, *[0.45] * 62], 'horovod; 64 from 16.00 to 20.00 images/sec, median 17.78, 22.5 % apart'),
+    ],
+)
+def test_how_workers_differ_is_told_and_of_many_in_three_numbers(
+    capsys: pytest.CaptureFixture[str], seconds: list[float], told: str
+) -> None:
+    parts = []
+    for rank, each in enumerate(seconds):
+        own = recorded(config(variable_update='horovod', num_workers=len(seconds)), [each] * 5)
+        own['workers'][0]['rank'] = rank
+        parts.append({'record': own, 'exchange': None, 'lost': False})
+    whole = merge.merged(parts, workers=len(seconds), synchronous=True)
+    jsonschema.validate(whole['distribution'], SCHEMA['properties']['distribution'])
+    assert whole['distribution']['spread']['high'] == pytest.approx(20)
+    summary.show(whole, Screen())
+    assert f'workers     {told}\n' in capsys.readouterr().out
+    one = merge.merged(parts[:1], workers=len(seconds), synchronous=True)
+    assert one['distribution']['spread'] is None
+
+
 MEGAHERTZ = {'low': 3290.0, 'median': 3300.0, 'high': 3310.0}
 
 
@@ -110,6 +153,15 @@ def test_copies_of_a_network_are_not_told_from_one_of_their_whole_batch(capsys: 
     assert 'training, 3 clones of batch 8 of' in summary.title(recorded(config(clones=3), [0.5]))
     assert 'training, 2 workers, batch 8 of' in summary.title(recorded(config(num_workers=2), [0.5], workers=2))
     assert 'training, batch 8 of' in summary.title(recorded(config(), [0.5]))
+
+
+@pytest.mark.parametrize('seconds', [[], [0.5, 0.5]])
+def test_no_exchange_is_told_of_a_run_without_steps(capsys: pytest.CaptureFixture[str], seconds: list[float]) -> None:
+    run = recorded(config(num_workers=2), seconds, workers=2)
+    exchange = {'payload_bytes': 2**20, 'sent_bytes': 2**20, 'seconds': None, 'seconds_without': None}
+    run['distribution'] = {'variable_update': 'horovod', 'exchange': exchange, 'scaling': None}
+    summary.show(run, Screen())
+    assert ('exchange    1.0 MiB of gradients a step' in capsys.readouterr().out) == bool(seconds)
 
 
 def test_a_full_disk_is_told_of_once_for_a_profile_and_its_record(tmp_path: Path) -> None:

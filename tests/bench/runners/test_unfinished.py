@@ -1,0 +1,82 @@
+"""A process whose main thread waits for what never comes leaves what it saw, and ends: in processes of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from program import python
+
+# The main thread waits for ever; another one ends the process, and leaves a text in the file that is the first word.
+_WAITING = """
+import sys, threading
+from pathlib import Path
+from bench.runners.unfinished import Unfinished
+
+unfinished = Unfinished()
+unfinished.seen = lambda: 'seven steps'
+unfinished.begin(lambda lost: Path(sys.argv[1]).write_text(f'{unfinished.seen()}, then: {lost}'))
+print('said before', end='')
+threading.Timer(0.2, unfinished.end, ['worker 1 is gone']).start()
+threading.Event().wait()
+"""
+# The main thread leaves it, while another one wants to.
+_LEAVING = """
+import sys
+from pathlib import Path
+from bench.runners.unfinished import Unfinished
+
+unfinished = Unfinished()
+unfinished.begin(lambda lost: Path(sys.argv[1]).write_text('by another thread'))
+unfinished.finish()
+unfinished.end('')
+Path(sys.argv[1]).write_text('by the main thread')
+"""
+# Another thread leaves it, which takes a while, and the main thread comes to it in the meantime.
+_LATE = """
+import sys, threading, time
+from pathlib import Path
+from bench.runners.unfinished import Unfinished
+
+begun, unfinished = threading.Event(), Unfinished()
+
+def leave(lost):
+    begun.set()
+    time.sleep(0.5)
+    Path(sys.argv[1]).write_text('by another thread')
+
+unfinished.begin(leave)
+threading.Thread(target=unfinished.end, args=['']).start()
+begun.wait()
+unfinished.finish()
+Path(sys.argv[1]).write_text('by the main thread')
+"""
+# What leaves it fails.
+_FAILING = """
+import threading
+from bench.runners.unfinished import Unfinished
+
+unfinished = Unfinished()
+unfinished.begin(lambda lost: 1 / 0)
+threading.Thread(target=unfinished.end, args=['']).start()
+threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ('code', 'status', 'left'),
+    [
+        (_WAITING, 1, 'seven steps, then: worker 1 is gone'),
+        (_LEAVING, 0, 'by the main thread'),
+        (_LATE, 1, 'by another thread'),
+        (_FAILING, 1, None),
+    ],
+    ids=['waiting', 'leaving', 'late', 'failing'],
+)
+def test_what_was_seen_is_left_once(tmp_path: Path, code: str, status: int, left: str | None) -> None:
+    file = tmp_path / 'left'
+    done = python(code, str(file))
+    assert done.returncode == status, done.stderr
+    assert (file.read_text() if file.exists() else None) == left
+    assert done.stdout == ('said before' if code == _WAITING else '')
+    assert ('ZeroDivisionError' in done.stderr) == (code == _FAILING)
