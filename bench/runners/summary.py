@@ -103,7 +103,8 @@ def _shared(record: Json) -> list[tuple[str, str]]:
     """What several workers are to each other."""
     shared, lines = record['distribution'], []
     rates = [worker['throughput']['images_per_second'] for worker in record['workers'] if worker['throughput']]
-    spread = shared['spread']
+    # Records of before have none.
+    spread = shared.get('spread')
     if spread:
         low, median, high = (spread[name] for name in ('low', 'median', 'high'))
         each = f'{", ".join(f"{rate:.2f}" for rate in rates)} images/sec'
