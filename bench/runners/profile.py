@@ -4,8 +4,9 @@ An operation cannot be faster than its arithmetic at the machine's peak, nor tha
 the roofline model (Williams, Waterman and Patterson, CACM 52, 2009). What it takes above that is lost. Operands that
 are in the caches already can make an operation faster than the roofline, whose bytes all come from memory.
 
-The operations and the time between them, in which TensorFlow looks for the next one, add up to the step: each is the
-median of the traced steps, so that what disturbed one operation in one of them is in neither.
+The operations and the time between them, in which TensorFlow looks for the next one, add up to the step where one
+operation runs at a time (--num_inter_threads=1): each is the median of the traced steps, so that what disturbed one
+operation in one of them is in neither.
 """
 
 from __future__ import annotations

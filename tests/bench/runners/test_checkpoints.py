@@ -107,7 +107,6 @@ def test_training_begins_with_a_folders_weights_and_counts_every_clones_images(t
         (['--forward_only', '--moving_average_decay=0.9'], ['--moving_average_decay has no effect']),
         (['--forward_only', '--trainable_scopes=x'], ['--trainable_scopes has no effect']),
         (['--forward_only', '--num_clones=2'], ['--num_clones has no effect']),
-        (['--noclone_on_cpu'], ['--clone_on_cpu']),
         (['--model=lenet', '--trainable_scopes=LeNet/fc9', '--batch_size=2'], ['LeNet/fc9', 'Did you mean LeNet/fc']),
     ],
 )

@@ -154,10 +154,11 @@ def traced(model: str, **changes: Any) -> tuple[Trace, int]:
         seen = trace.trace(running, [made.operation, made.loss], lambda: next(stops))
     assert seen is not None
     assert len(seen.step_seconds) == 1
-    # One operation at a time: they and what is between them are the step.
+    # One operation at a time: they and what is between them are the step. A process has the threads that its first
+    # session asked for: where another test's had more, operations also run at the same time.
     between, together = seen.between_seconds[0], sum(each.seconds for each in seen.operations)
-    assert between + together == pytest.approx(seen.step_seconds[0])
-    assert between > 0
+    assert 0 < between < seen.step_seconds[0]
+    assert between + together > 0.999 * seen.step_seconds[0]
     return seen, made.multiply_adds * config.images_per_step
 
 
