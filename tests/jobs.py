@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
 from program import command
 
 from bench.runners import cluster
@@ -46,3 +47,17 @@ def places(folder: Path, servers: int, workers: int, addresses: Sequence[str], *
         command(*LENET, *PS, *words, f'--result_dir={folder}', *cluster.words(ps, worker, job, task))
         for job, task in jobs
     ]
+
+
+def read_until(process: subprocess.Popen[str], beginning: str) -> None:
+    """Reads what a process prints until a line begins so, such as that of its tenth step."""
+    assert process.stdout is not None
+    while not process.stdout.readline().startswith(beginning):
+        assert process.poll() is None
+
+
+def process_of(job: subprocess.Popen[str], rank: str) -> psutil.Process:
+    """A worker, or with an empty rank the server, of a job that started its processes itself."""
+    children = psutil.Process(job.pid).children()
+    (found,) = [process for process in children if process.environ()['TF_BENCH_RANK'] == rank]
+    return found

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from jobs import LENET, PS, places, started
+from jobs import LENET, PS, places, process_of, read_until, started
 from program import command, run, the_record
 
 from bench.runners import cluster
@@ -181,9 +181,7 @@ def test_a_worker_that_waits_for_its_server_can_be_ended(tmp_path: Path) -> None
     with cluster.reserved_addresses(2) as addresses:
         (_, worker) = places(tmp_path / 'results', 1, 1, addresses, '--wait_seconds=600')
         with started([worker]) as (process,):
-            assert process.stdout is not None
-            while not process.stdout.readline().startswith('waiting for ps 0'):
-                assert process.poll() is None
+            read_until(process, 'waiting for ps 0')
             process.send_signal(signal.SIGTERM)
             output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -225,9 +223,7 @@ def test_all_others_end_and_name_who_was_killed_on_another_machine(
         lines = places(tmp_path, 1, 2, addresses, '--num_batches=100000', *words)
         with started(lines) as processes:
             first_worker = processes[1]
-            assert first_worker.stdout is not None
-            while not first_worker.stdout.readline().startswith('10\t'):
-                assert first_worker.poll() is None
+            read_until(first_worker, '10\t')
             processes[victim].send_signal(signal.SIGKILL)
             end = time.monotonic() + 60
             for index, process in enumerate(processes):
@@ -252,9 +248,7 @@ def test_a_job_that_is_stopped_everywhere_at_once_keeps_its_record(tmp_path: Pat
         lines = places(tmp_path, 1, 2, addresses, '--num_batches=100000', *words)
         with started(lines) as processes:
             server, first_worker, second_worker = processes
-            assert first_worker.stdout is not None
-            while not first_worker.stdout.readline().startswith('10\t'):
-                assert first_worker.poll() is None
+            read_until(first_worker, '10\t')
             server.send_signal(signal.SIGTERM)
             time.sleep(1)
             for worker in (first_worker, second_worker):
@@ -276,9 +270,7 @@ def test_one_worker_that_is_interrupted_on_its_machine_ends_all_and_says_so(
         lines = places(tmp_path, 1, 2, addresses, '--num_warmup_batches=1', '--num_batches=100000', *words)
         with started(lines) as processes:
             _, first_worker, second_worker = processes
-            assert first_worker.stdout is not None
-            while not first_worker.stdout.readline().startswith('10\t'):
-                assert first_worker.poll() is None
+            read_until(first_worker, '10\t')
             second_worker.send_signal(signal.SIGINT)
             printed = [process.communicate(timeout=60)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 1, 1], '\n'.join(printed)
@@ -327,13 +319,8 @@ def test_a_killed_worker_of_a_job_with_servers_is_named_and_what_the_other_saw_i
 ) -> None:
     line = command(*LENET, *PS, '--num_workers=2', '--num_batches=1000000', f'--result_dir={tmp_path}', *words)
     with started([line]) as (job,):
-        assert job.stdout is not None
-        while not job.stdout.readline().startswith('[0] 10\t'):
-            assert job.poll() is None
-        (victim,) = [
-            process for process in psutil.Process(job.pid).children() if process.environ()['TF_BENCH_RANK'] == '1'
-        ]
-        victim.kill()
+        read_until(job, '[0] 10\t')
+        process_of(job, '1').kill()
         output, _ = job.communicate(timeout=30)
     assert job.returncode == 1
     assert any(text.startswith('error: Worker 1 was killed by SIGKILL') for text in output.splitlines()), output

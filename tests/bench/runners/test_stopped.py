@@ -6,9 +6,8 @@ import signal
 import time
 from pathlib import Path
 
-import psutil
 import pytest
-from jobs import LENET, PS, places, started
+from jobs import LENET, PS, places, process_of, read_until, started
 from program import command, the_record
 
 from bench.runners import cluster
@@ -33,9 +32,7 @@ def test_a_process_that_is_stopped_on_another_machine_ends_the_others(
         lines = places(tmp_path, 1, 2, addresses, '--num_warmup_batches=1', FOREVER, *words)
         with started(lines) as processes:
             first_worker = processes[1]
-            assert first_worker.stdout is not None
-            while not first_worker.stdout.readline().startswith('10\t'):
-                assert first_worker.poll() is None
+            read_until(first_worker, '10\t')
             processes[victim].send_signal(signal.SIGSTOP)
             end = time.monotonic() + 40
             for index, process in enumerate(processes):
@@ -58,13 +55,8 @@ def test_a_server_that_is_stopped_on_this_machine_leaves_what_the_workers_saw(
 ) -> None:
     words = (*LENET, *PS, '--num_workers=2', '--num_warmup_batches=1', FOREVER, f'--result_dir={tmp_path}', *words)
     with started([command(*words)]) as (job,):
-        assert job.stdout is not None
-        while not job.stdout.readline().startswith('[0] 10\t'):
-            assert job.poll() is None
-        (server,) = [
-            process for process in psutil.Process(job.pid).children() if process.environ()['TF_BENCH_RANK'] == ''
-        ]
-        server.suspend()
+        read_until(job, '[0] 10\t')
+        process_of(job, '').suspend()
         output, _ = job.communicate(timeout=40)
     assert job.returncode == 1
     assert any(text.startswith('error: Server 0 is stopped by a signal') for text in output.splitlines()), output
