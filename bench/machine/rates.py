@@ -25,13 +25,13 @@ from bench.machine import memory
 
 # Sizes of square matrices, and of a convolution's [N, H, W, C] images with as many output channels and 3x3 kernels.
 _MATRICES = (1024, 2048, 3072)
-_IMAGES = (8, 28, 28, 512)
-_PRODUCT_SECONDS = 1.5
+_IMAGES = (4, 28, 28, 512)
+_PRODUCT_SECONDS = 1.0
 _TRIAD_SECONDS = 0.4
 # How often each is run at the least: the best of one or two runs is too low, and what is a fraction of it too high.
 _LEAST_RUNS = 4
-# A product that takes longer than this is left out, unless it is the smallest: it was made for faster machines.
-_LONGEST_PRODUCT = 0.4
+# A product that takes longer than this is run once, unless it is the smallest: it was made for faster machines.
+_LONGEST_PRODUCT = 0.3
 # STREAM's rule: each array at least four times as large as all last-level caches together.
 _CACHES = 4
 _LEAST_ARRAY, _LARGEST_ARRAY = 64 * 2**20, 2**30
@@ -71,7 +71,7 @@ class Rates:
 
 
 def measure(config: tf.ConfigProto, precision: str) -> Rates:
-    """Measures for about three seconds on the threads of the session's `config`.
+    """Measures for about two seconds on the threads of the session's `config`.
 
     Args:
       config: without mixed precision, which would compute float32 products in bfloat16.
@@ -121,19 +121,20 @@ def _best(runs: Sequence[Callable[[], Any]], seconds: float) -> list[float]:
 
     One that is slow is run once and then left out, so that a slow machine does not spend a minute here.
     """
-    for run in runs:
-        run()
-    best = [math.inf] * len(runs)
-    left = list(range(len(runs)))
+    best = [_duration(run) for run in runs]
+    left = [index for index in range(len(runs)) if best[index] <= _LONGEST_PRODUCT or index == 0]
     end, rounds = time.perf_counter() + seconds, 0
     while time.perf_counter() < end or rounds < _LEAST_RUNS:
         for index in left:
-            start = time.perf_counter()
-            runs[index]()
-            best[index] = min(best[index], time.perf_counter() - start)
-        left = [index for index in left if best[index] <= _LONGEST_PRODUCT or index == 0]
+            best[index] = min(best[index], _duration(runs[index]))
         rounds += 1
     return best
+
+
+def _duration(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
 
 
 def array_bytes(cache_bytes: int, usable_bytes: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,21 @@ def test_the_operations_that_are_counted_are_those_that_are_run(monkeypatch: pyt
     assert ran == [3, 1]
     assert seen.threads == 2
     assert tf.get_default_graph().get_operations() == []
+
+
+def test_each_product_is_run_four_times_more_but_a_slow_one_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, ran = [0.0], [0, 0, 0]
+    # The smallest is slow at first, and is measured all the same; the last would take most of the time.
+    durations = ([0.4, 0.2, 0.1, 0.2, 0.2], [0.3, 0.29, 0.28, 0.27, 0.26], [0.31])
+
+    def product(index: int) -> Callable[[], None]:
+        def run() -> None:
+            now[0] += durations[index][ran[index]]
+            ran[index] += 1
+
+        return run
+
+    monkeypatch.setattr(rates.time, 'perf_counter', lambda: now[0])
+    best = rates._best([product(index) for index in range(3)], 0.5)
+    assert ran == [5, 5, 1]
+    assert best == pytest.approx([0.1, 0.26, 0.31])

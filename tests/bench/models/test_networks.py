@@ -22,7 +22,6 @@ from bench.models.layers import Layers
 
 # A few small networks of different families are always tested; the rest by `make test-all`.
 _QUICK = (
-    'alexnet_v2',
     'cifarnet',
     'lenet',
     'mobilenet_v1_025',

@@ -127,7 +127,7 @@ def test_a_closed_standard_error_keeps_no_run_from_its_record(tmp_path: Path) ->
 
 def test_a_terminal_that_is_closed_takes_no_record_with_it(tmp_path: Path) -> None:
     controller, terminal = os.openpty()
-    words = command(*LENET, '--num_warmup_batches=2', '--num_batches=400', f'--result_dir={tmp_path}')
+    words = command(*LENET, '--num_warmup_batches=2', '--num_batches=60', f'--result_dir={tmp_path}')
     # As under nohup.
     words = ['sh', '-c', 'trap "" HUP; exec "$@"', 'sh', *words]
     with subprocess.Popen(
@@ -139,7 +139,7 @@ def test_a_terminal_that_is_closed_takes_no_record_with_it(tmp_path: Path) -> No
             seen += os.read(controller, 65536)
         os.close(controller)
         assert process.wait(120) == 1
-    assert len(the_record(tmp_path)['workers'][0]['step_seconds']) == 400
+    assert len(the_record(tmp_path)['workers'][0]['step_seconds']) == 60
 
 
 @pytest.mark.parametrize('wait', [0.12, 0.2, 0.28, 0.36])

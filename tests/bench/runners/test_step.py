@@ -221,8 +221,17 @@ def test_the_seed_decides_weights_and_images() -> None:
     assert first != pytest.approx(other, rel=1e-4)
 
 
-@pytest.mark.parametrize('data_format', ['NHWC', 'NCHW'])
-@pytest.mark.parametrize('model', ['mobilenet_v1', 'resnet_v1_50', 'inception_v3'])
+@pytest.mark.parametrize(
+    ('model', 'data_format'),
+    [
+        ('mobilenet_v1', 'NHWC'),
+        ('mobilenet_v1', 'NCHW'),
+        ('resnet_v1_50', 'NHWC'),
+        pytest.param('resnet_v1_50', 'NCHW', marks=pytest.mark.slow),
+        pytest.param('inception_v3', 'NHWC', marks=pytest.mark.slow),
+        pytest.param('inception_v3', 'NCHW', marks=pytest.mark.slow),
+    ],
+)
 def test_freezing_and_folding_change_no_prediction(model: str, data_format: str) -> None:
     network = registry.get(model)
     size = max(network.least_image_size, 96)
@@ -334,6 +343,7 @@ def test_what_is_not_a_nodes_first_output_is_left_unfolded() -> None:
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_fully_connected_weights_are_frozen_as_matrices_and_give_the_same() -> None:
     network = registry.get('alexnet_v2')
     images = np.random.RandomState(3).uniform(-1, 1, (2, 224, 224, 3)).astype(np.float32)
