@@ -79,7 +79,7 @@ def test_each_product_is_run_four_times_more_but_a_slow_one_once(monkeypatch: py
 
         return run
 
-    monkeypatch.setattr(rates.time, 'perf_counter', lambda: now[0])
+    monkeypatch.setattr('time.perf_counter', lambda: now[0])
     best = rates._best([product(index) for index in range(3)], 0.5)
     assert ran == [5, 5, 1]
     assert best == pytest.approx([0.1, 0.26, 0.31])
