@@ -5,6 +5,7 @@ from __future__ import annotations
 from analysis import statistics
 from bench import errors
 from bench.record import Json
+from bench.runners import merge
 from bench.screen import Screen
 
 _ENDS = {
@@ -102,15 +103,18 @@ def settings_text(found: Json) -> str:
 def _shared(record: Json) -> list[tuple[str, str]]:
     """What several workers are to each other."""
     shared, lines = record['distribution'], []
-    rates = [worker['throughput']['images_per_second'] for worker in record['workers'] if worker['throughput']]
-    # Records of before have none.
-    spread = shared.get('spread')
+    images = record['config']['network']['batch_size'] * record['config']['step']['num_clones']
+    rates = merge.own_speeds(record['workers'], images, synchronous=shared['synchronous'])
+    # Not the record's, which those of before have not, or of steps in which all wait for the slowest.
+    spread = merge.spread(rates)
     if spread:
         low, median, high = (spread[name] for name in ('low', 'median', 'high'))
         each = f'{", ".join(f"{rate:.2f}" for rate in rates)} images/sec'
         if len(rates) > _MOST_LISTED:
             each = f'{len(rates)} from {low:.2f} to {high:.2f} images/sec, median {median:.2f}'
-        lines.append(('workers', f'{shared["variable_update"]}; {each}, {100 * (high - low) / median:.1f} % apart'))
+        how = 'without exchange ' if shared['synchronous'] else ''
+        apart = f'{100 * (high - low) / median:.1f} % apart'
+        lines.append(('workers', f'{shared["variable_update"]}; {how}{each}, {apart}'))
     exchange = shared['exchange']
     # Of a run without a step nothing was exchanged.
     if exchange and record['throughput']:
