@@ -131,26 +131,33 @@ def _shared(record: Json) -> list[tuple[str, str]]:
         if statistics.tells(scaling['low'], scaling['high']):
             text += f', 95 % interval {scaling["low"]:.3f} to {scaling["high"]:.3f}'
         else:
-            text += ', too few steps for an interval'
+            text += f', {_without_interval(record)}'
         lines.append(('scaling', text))
     return lines
 
 
 def _throughput(record: Json) -> str:
     rate = record['throughput']
-    counts = [len(worker['step_seconds']) for worker in record['workers']]
-    # The first one's are counted where workers do not do each step together.
-    count = counts[0] or max(counts)
     text = f'{rate["images_per_second"]:.2f} images/sec'
     if statistics.tells(rate['low'], rate['high']):
         half = (rate['high'] - rate['low']) / 2 / rate['images_per_second']
         text += f', {100 * rate["confidence"]:.0f} % interval {rate["low"]:.2f} to {rate["high"]:.2f}'
         text += f' (+/- {100 * half:.1f} %)'
     else:
-        # The interval of so few steps that vary so much would exclude hardly any speed, or not even 0.
-        text += f', {"too few steps" if count < _LEAST_STEPS else "too few steps, too different"} for an interval'
-    steps = errors.number(count, 'step')
+        text += f', {_without_interval(record)}'
+    steps = errors.number(_steps(record), 'step')
     return f'{text}; {steps}, {_ENDS.get(record["ended"]["reason"], "then it failed")}'
+
+
+def _without_interval(record: Json) -> str:
+    """Why there is none: that of so few steps that vary so much would exclude hardly any speed, or not even 0."""
+    return f'too few steps{"" if _steps(record) < _LEAST_STEPS else ", too different"} for an interval'
+
+
+def _steps(record: Json) -> int:
+    """Of the job: the first worker's are counted where workers do not do each step together."""
+    counts = [len(worker['step_seconds']) for worker in record['workers']]
+    return counts[0] or max(counts)
 
 
 def _step_times(record: Json) -> str:
