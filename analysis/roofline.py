@@ -20,7 +20,7 @@ from matplotlib import pyplot as plt
 Profile = dict[str, Any]
 
 _ROWS = 10
-# Of the step: what loses less is in no table, and what takes less in no plot.
+# Of the step: what loses less has no row of its own in a table, and what takes less is in no plot.
 _LEAST = 0.0005
 _NUMBERED = 10
 # Of the plot's width and height: points that are nearer have their numbers side by side, each of some width.
@@ -117,7 +117,9 @@ def plot(profile: Profile, path: Path) -> None:
     _draw_roofline(panel, profile, shown)
     _draw_operations(panel, shown, seconds)
     _draw_names(panel, names, shown[:_NUMBERED])
-    _write_between(names, profile['between_seconds'], 1 + len(shown[:_NUMBERED]))
+    # Profiles of before have none.
+    if 'between_seconds' in profile:
+        _write_between(names, profile['between_seconds'], 1 + len(shown[:_NUMBERED]))
     figure.suptitle(f'{profile["run"]["title"]}: {profile["run"]["machine"]}', fontsize=11)
     figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -21,6 +21,7 @@ SCHEMA_VERSION = 1
 _LADDER = ('mkl', 'onednn_max_isa', 'precision', 'data_format')
 # Flags that slow the large products down, too, so that a cell's own peak is not the machine's.
 _LIMITING = ('mkl', 'onednn_max_isa', 'num_intra_threads', 'cpu_affinity', 'numa_node')
+_TOO_WIDE = 'too few runs, too different'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,7 +288,7 @@ def _interval(found: Json, form: Callable[[float], str]) -> str:
     if found['low'] is None:
         return '-'
     if not statistics.tells(found['low'], found['high']):
-        return 'too few runs, too different'
+        return _TOO_WIDE
     return f'{form(found["low"])} to {form(found["high"])}'
 
 
@@ -390,5 +391,9 @@ def _best(rungs: Sequence[Json]) -> tuple[str, str] | None:
 
 
 def _times(ratio: Json) -> str:
-    interval = '' if ratio['low'] is None else f' [{ratio["low"]:.2f}, {ratio["high"]:.2f}]'
+    interval = ''
+    if statistics.tells(ratio['low'], ratio['high']):
+        interval = f' [{ratio["low"]:.2f}, {ratio["high"]:.2f}]'
+    elif ratio['low'] is not None:
+        interval = f' [{_TOO_WIDE}]'
     return f'{ratio["estimate"]:.2f} times{interval}'

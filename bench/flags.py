@@ -175,10 +175,12 @@ def parse(
     values, rest, problems = _read(options, [program, *words], _Parser)
     positional = next((field for field, _ in options if field.metadata['positional']), None)
     given = {field.name: values[field.name].value for field, _ in options}
-    if positional and rest and not rest[0].startswith('-'):
-        mine = list(itertools.takewhile(lambda word: not word.startswith('-'), rest))
-        count = len(mine) if positional.metadata['many'] else 1
-        given[positional.name], rest = ','.join(mine[:count]), rest[count:]
+    mine = list(itertools.takewhile(lambda word: not word.startswith('-'), rest))
+    if positional and positional.metadata['many']:
+        flag = (given[positional.name],) if values[positional.name].present else ()
+        given[positional.name], rest = (*flag, *mine), rest[len(mine) :]
+    elif positional and mine:
+        given[positional.name], rest = mine[0], rest[1:]
     for field in dataclasses.fields(config_class):  # type: ignore[arg-type]
         if field.metadata.get('others'):
             given[field.name], rest = tuple(rest), []
@@ -352,7 +354,7 @@ def _describe_option(field: dataclasses.Field[Any], kind: type) -> list[str]:
         else '=' + ('|'.join(choices) if choices else {'str': 'WORD', 'int': 'N'}.get(kind.__name__, 'X'))
     )
     text = field.metadata['text']
-    if kind is not bool and field.default is not None:
+    if kind is not bool and field.default not in (None, ()):
         text += f' [{field.default}]'
     if field.metadata['aliases']:
         text += f' Also --{", --".join(field.metadata["aliases"])}.'

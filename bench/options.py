@@ -42,7 +42,7 @@ def option(
       choices: the only values it may have.
       minimum, maximum, above: the least, the greatest and the excluded lower limit of a number.
       positional: it may be given as a word without a flag's name.
-      many: and as several such words, which stand in its value with commas between them.
+      many: and as several such words; its value is a tuple of them all, and of what the flag says.
       switch: of the choices on and off, which may be given as --name and --noname, or true and false, too.
       commas: its one value may hold commas; several in a sweep are separated by semicolons.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from analysis import statistics
 from bench.autotune.search import LEAST_PAIRS, Found
 from bench.config import BenchmarkConfig
 from bench.errors import number
@@ -33,10 +34,14 @@ def _answer(found: Found, resolved: BenchmarkConfig) -> list[str]:
     if found.gain is None:
         return [f'{found.best.name} looked faster, but could not be compared with the defaults: they are kept.']
     gain, pairs = found.gain, len(found.pairs)
-    interval = f' [{gain.low:.3f}, {gain.high:.3f}]' if gain.low is not None else ''
+    interval = told = ''
+    if statistics.tells(gain.low, gain.high):
+        interval, told = f' [{gain.low:.3f}, {gain.high:.3f}]', ' (95 % interval)'
+    elif gain.low is not None:
+        told = ', too few and too different for an interval'
     out = [
         f'{found.best.name}: {gain.estimate:.3f} times{interval} as fast as the defaults, in '
-        f'{number(pairs, "fresh pair")} (95 % interval).'
+        f'{number(pairs, "fresh pair")}{told}.'
     ]
     if pairs < LEAST_PAIRS:
         out.append(f'The time was over after {pairs} of {LEAST_PAIRS} pairs. Raise --autotune_seconds.')

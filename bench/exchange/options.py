@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,8 +38,8 @@ class NetworkConfig:
 class ScalingConfig:
     """The projection"""
 
-    records: str = option(
-        '',
+    records: tuple[str, ...] = option(
+        (),
         'Records of runs with one and more workers: files or folders, in words of their own or separated by commas.',
         positional=True,
         many=True,
@@ -51,7 +52,7 @@ class ScalingConfig:
     def problems(self, capabilities: Callable[..., Capabilities]) -> list[str]:
         """What is missing, is no file, or is no number."""
         found = []
-        if not self.records:
+        if not self.paths():
             found.append('Which runs? Give records: scaling results/a.json,results/b.json --network=network.json')
         for path in self.paths():
             if not path.exists():
@@ -65,8 +66,10 @@ class ScalingConfig:
         return found
 
     def paths(self) -> list[Path]:
-        """Of the records: files, and folders of them."""
-        return [Path(word.strip()) for word in self.records.split(',') if word.strip()]
+        """Of the records: files, and folders of them. A word that is the name of one is no list, for all its commas."""
+        # Path's own raises where a list is longer than a name may be.
+        lists = [[word] if os.path.exists(word) else word.split(',') for word in self.records]  # noqa: PTH110
+        return [Path(name.strip()) for names in lists for name in names if name.strip()]
 
 
 def address_of(text: str) -> tuple[str, int] | None:

@@ -25,10 +25,12 @@ class Kind:
     Attributes:
       name: for people.
       cpus: the processors of these cores, also those that this process may not use.
+      capacity: of the slowest of them; None where the system does not tell it.
     """
 
     name: str
     cpus: frozenset[int]
+    capacity: int | None
 
 
 def found(devices: Path = Path('/sys/devices')) -> tuple[Kind, ...]:
@@ -41,7 +43,7 @@ def _of_intel(devices: Path) -> list[Kind]:
     kinds = []
     for folder, name in _INTEL.items():
         try:
-            kinds.append(Kind(name, numa.parse((devices / folder / 'cpus').read_text().strip())))
+            kinds.append(Kind(name, numa.parse((devices / folder / 'cpus').read_text().strip()), None))
         except (OSError, ValueError):
             continue
     return kinds
@@ -58,6 +60,6 @@ def _of_capacities(root: Path) -> list[Kind]:
     while capacities:
         most = max(capacities.values())
         mine = frozenset(cpu for cpu, capacity in capacities.items() if capacity >= _SAME * most)
-        kinds.append(Kind(f'cores of capacity {most}', mine))
+        kinds.append(Kind(f'cores of capacity {most}', mine, min(capacities[cpu] for cpu in mine)))
         capacities = {cpu: capacity for cpu, capacity in capacities.items() if cpu not in mine}
     return kinds

@@ -60,7 +60,10 @@ def _processor() -> Json:
         **cpu.frequency(),
         'thermal_throttles': counters.thermal_throttles(numa.allowed()),
         'hypervisor': hypervisor(cpu.flags()),
-        'core_kinds': [{'name': kind.name, 'cpus': numa.format_list(kind.cpus)} for kind in core_kinds.found()],
+        'core_kinds': [
+            {'name': kind.name, 'cpus': numa.format_list(kind.cpus), 'capacity': kind.capacity}
+            for kind in core_kinds.found()
+        ],
         'caches': cpu.caches(),
         'nodes': {str(node): numa.format_list(cpus) for node, cpus in numa.nodes().items()},
         'kernel': platform.release(),

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench.machine import numa
 from bench.machine.advice import Advice
 
 Json = dict[str, Any]
@@ -100,7 +101,9 @@ def _limits(facts: Json) -> list[tuple[str, str]]:
     limit = 'no limit on memory' if memory is None else f'{_size(memory)} of memory'
     usable = f'{found["usable_cpus"]} at a time, on {found["usable_cores"]} of the cores'
     if found['cpu_quota'] is not None:
-        usable = f'as much time as {found["usable_cpus"]} would give, on any of the affinity'
+        # Not usable_cpus, which is a number of threads: it is rounded up.
+        share = min(found['cpu_quota'], len(numa.parse(found['affinity'])))
+        usable = f'as much time as {share:g} would give, on any of the affinity'
     return [
         ('processors', usable),
         ('affinity', found['affinity']),

@@ -28,6 +28,7 @@ def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
     assert not differ, f'workers with different flags are refused before their first step: {differ}'
     whole = copy.deepcopy(records[0])
     whole['workers'] = [worker for each in records for worker in each['workers']]
+    speeds = own_speeds(whole['workers'], whole['images_per_step'], synchronous=synchronous)
     whole['images_per_step'] = workers * whole['images_per_step']
     whole['started'] = min(each['started'] for each in records)
     whole['ended'] = _ended([each['ended'] for each in records])
@@ -42,7 +43,7 @@ def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
         'synchronous': synchronous,
         'hosts': sorted({worker['host'] for worker in whole['workers']}),
         'exchange': _exchange(parts, whole['workers'], synchronous=synchronous),
-        'spread': _spread(whole['workers']),
+        'spread': spread(speeds),
         'scaling': None,
     }
     return whole
@@ -106,12 +107,26 @@ def _throughput(records: Sequence[Json], images: int, *, synchronous: bool) -> J
     }
 
 
-def _spread(workers: Sequence[Json]) -> Json | None:
-    """How the workers' own speeds differ."""
-    rates = [worker['throughput']['images_per_second'] for worker in workers if worker['throughput']]
-    if len(rates) < 2:
+def own_speeds(workers: Sequence[Json], images: int, *, synchronous: bool) -> list[float]:
+    """Images/sec of each worker by itself, of those that measured it.
+
+    Synchronous workers wait for the slowest in each step, which makes their steps equally long: what each one's own
+    speed is, its median step without exchange tells.
+
+    Args:
+      images: of one worker's step.
+    """
+    if synchronous:
+        alone = [worker['alone_seconds'] for worker in workers if worker['alone_seconds']]
+        return [images / statistics.median(seconds) for seconds in alone]
+    return [worker['throughput']['images_per_second'] for worker in workers if worker['throughput']]
+
+
+def spread(speeds: Sequence[float]) -> Json | None:
+    """How the workers' own speeds differ; None where there are not two."""
+    if len(speeds) < 2:
         return None
-    return {'low': min(rates), 'median': statistics.median(rates), 'high': max(rates)}
+    return {'low': min(speeds), 'median': statistics.median(speeds), 'high': max(speeds)}
 
 
 def _steps_until(stop: float, step_seconds: Sequence[float]) -> float:

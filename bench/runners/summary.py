@@ -5,6 +5,7 @@ from __future__ import annotations
 from analysis import statistics
 from bench import errors
 from bench.record import Json
+from bench.runners import merge
 from bench.screen import Screen
 
 _ENDS = {
@@ -102,15 +103,18 @@ def settings_text(found: Json) -> str:
 def _shared(record: Json) -> list[tuple[str, str]]:
     """What several workers are to each other."""
     shared, lines = record['distribution'], []
-    rates = [worker['throughput']['images_per_second'] for worker in record['workers'] if worker['throughput']]
-    # Records of before have none.
-    spread = shared.get('spread')
+    images = record['config']['network']['batch_size'] * record['config']['step']['num_clones']
+    rates = merge.own_speeds(record['workers'], images, synchronous=shared['synchronous'])
+    # Not the record's, which those of before have not, or of steps in which all wait for the slowest.
+    spread = merge.spread(rates)
     if spread:
         low, median, high = (spread[name] for name in ('low', 'median', 'high'))
         each = f'{", ".join(f"{rate:.2f}" for rate in rates)} images/sec'
         if len(rates) > _MOST_LISTED:
             each = f'{len(rates)} from {low:.2f} to {high:.2f} images/sec, median {median:.2f}'
-        lines.append(('workers', f'{shared["variable_update"]}; {each}, {100 * (high - low) / median:.1f} % apart'))
+        how = 'without exchange ' if shared['synchronous'] else ''
+        apart = f'{100 * (high - low) / median:.1f} % apart'
+        lines.append(('workers', f'{shared["variable_update"]}; {how}{each}, {apart}'))
     exchange = shared['exchange']
     # Of a run without a step nothing was exchanged.
     if exchange and record['throughput']:
@@ -127,26 +131,33 @@ def _shared(record: Json) -> list[tuple[str, str]]:
         if statistics.tells(scaling['low'], scaling['high']):
             text += f', 95 % interval {scaling["low"]:.3f} to {scaling["high"]:.3f}'
         else:
-            text += ', too few steps for an interval'
+            text += f', {_without_interval(record)}'
         lines.append(('scaling', text))
     return lines
 
 
 def _throughput(record: Json) -> str:
     rate = record['throughput']
-    counts = [len(worker['step_seconds']) for worker in record['workers']]
-    # The first one's are counted where workers do not do each step together.
-    count = counts[0] or max(counts)
     text = f'{rate["images_per_second"]:.2f} images/sec'
     if statistics.tells(rate['low'], rate['high']):
         half = (rate['high'] - rate['low']) / 2 / rate['images_per_second']
         text += f', {100 * rate["confidence"]:.0f} % interval {rate["low"]:.2f} to {rate["high"]:.2f}'
         text += f' (+/- {100 * half:.1f} %)'
     else:
-        # The interval of so few steps that vary so much would exclude hardly any speed, or not even 0.
-        text += f', {"too few steps" if count < _LEAST_STEPS else "too few steps, too different"} for an interval'
-    steps = errors.number(count, 'step')
+        text += f', {_without_interval(record)}'
+    steps = errors.number(_steps(record), 'step')
     return f'{text}; {steps}, {_ENDS.get(record["ended"]["reason"], "then it failed")}'
+
+
+def _without_interval(record: Json) -> str:
+    """Why there is none: that of so few steps that vary so much would exclude hardly any speed, or not even 0."""
+    return f'too few steps{"" if _steps(record) < _LEAST_STEPS else ", too different"} for an interval'
+
+
+def _steps(record: Json) -> int:
+    """Of the job: the first worker's are counted where workers do not do each step together."""
+    counts = [len(worker['step_seconds']) for worker in record['workers']]
+    return counts[0] or max(counts)
 
 
 def _step_times(record: Json) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +105,12 @@ def test_numbers_of_points_that_lie_on_each_other_cannot_be_read(
     # 62.5 GFLOP/s; 111 and 125.
     assert texts == ['200 GFLOP/s in fp32', '20.0 GB/s', '1', '2, 3']
     assert beside[-2:] == ['9.0', 'between operations']
+
+
+def test_a_profile_of_before_cannot_be_plotted(tmp_path: Path) -> None:
+    old = {name: value for name, value in PROFILE.items() if name != 'between_seconds'}
+    (tmp_path / 'old.profile.json').write_text(json.dumps(old))
+    words = [sys.executable, '-m', 'analysis.roofline', str(tmp_path / 'old.profile.json'), str(tmp_path / 'old.png')]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / 'old.png').read_bytes().startswith(b'\x89PNG')

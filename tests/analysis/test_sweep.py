@@ -248,6 +248,17 @@ def test_the_answer_of_the_ladder_is_another_than_its_rows() -> None:
     ]
 
 
+def test_the_answer_of_the_ladder_has_an_interval_that_its_table_leaves_out() -> None:
+    off, on = rung(None, 10), rung('AVX2', 15)
+    off = dataclasses.replace(off, records={0: record(10), 1: record(10)})
+    on = dataclasses.replace(on, records={0: record(12), 1: record(19)})
+    found = table([off, on], 'mkl', 'onednn_max_isa', 'precision', 'data_format')
+    assert 'too few runs, too different' in sweep.text(found)[2]
+    assert sweep.ladder_answers(found) == [
+        'oneDNN with AVX2 trains lenet 1.51 times [too few runs, too different] as fast as TensorFlow without it.'
+    ]
+
+
 def test_the_fastest_is_not_compared_with_tensorflows_own_kernels_of_old() -> None:
     old = rung('SSE41', 4)
     old = dataclasses.replace(old, values={**old.values, 'mkl': 'off'})

@@ -157,6 +157,25 @@ def test_a_run_does_not_take_what_was_proven_or_takes_what_was_not(tmp_path: Pat
     assert ('bfloat16 rounds' in text) == applied
 
 
+@pytest.mark.parametrize(
+    ('speeds', 'told'),
+    [
+        ([15.0], '1.500 times as fast as the defaults, in 1 fresh pair.'),
+        (
+            [12.0, 19.0],
+            '1.510 times as fast as the defaults, in 2 fresh pairs, too few and too different for an interval.',
+        ),
+        ([12.0, 12.0], '1.200 times [1.200, 1.200] as fast as the defaults, in 2 fresh pairs (95 % interval).'),
+    ],
+)
+def test_an_interval_is_spoken_of_where_there_is_none_that_tells_anything(speeds: list[float], told: str) -> None:
+    best = changes.Change((('num_inter_threads', '2'),))
+    gain = statistics.paired_ratio_interval(speeds, [10.0] * len(speeds))
+    found = search.Found(best=best, pairs=[(10.0, speed) for speed in speeds], gain=gain)
+    resolved = AutotuneConfig(benchmark=('--model=trivial',)).benchmark_config()[0]
+    assert f'--num_inter_threads=2: {told}' in report.lines(found, resolved)
+
+
 def test_the_line_that_uses_what_was_found_cannot_be_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -155,6 +155,20 @@ def test_of_a_bad_network_and_bad_runs_both_are_told(tmp_path: Path) -> None:
     assert '0 training runs' in done.stderr
 
 
+def test_words_take_the_place_of_the_flag_or_are_cut_at_commas_that_are_in_a_name(tmp_path: Path) -> None:
+    places = [tmp_path / name / 'a.json' for name in ('flag', 'runs,old', 'more', 'most')]
+    for count, place in zip((1, 2, 4, 8), places, strict=True):
+        place.parent.mkdir()
+        place.write_text(json.dumps(record(count)))
+    flag, old, *listed = map(str, places)
+    done = projected(tmp_path, old, ','.join(listed), f'--records={flag}', '--json')
+    assert done.returncode == 0, done.stderr
+    assert [row['workers'] for row in json.loads(done.stdout)['measured']] == [1, 2, 4, 8]
+    # A list of many names is longer than one name may be.
+    done = projected(tmp_path, ','.join([flag] * 500 + [old.replace(',', '-')]))
+    assert (done.returncode, done.stderr.count('there is no such file')) == (2, 1)
+
+
 def run(folder: Path, records: list[dict[str, Any]], *words: str) -> subprocess.CompletedProcess[str]:
     runs = folder / 'runs'
     runs.mkdir(exist_ok=True)

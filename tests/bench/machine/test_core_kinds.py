@@ -53,12 +53,18 @@ def test_fast_cores_are_not_told_from_slow_ones(tmp_path: Path, files: dict[str,
     assert [(kind.name, numa.format_list(kind.cpus)) for kind in found] == list(kinds.items())
 
 
+def collected(devices: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The facts of a machine whose kinds of cores are those of such a tree."""
+    kinds = core_kinds.found(devices)
+    with monkeypatch.context() as patch:
+        patch.setattr(core_kinds, 'found', lambda: kinds)
+        return facts.collect('not asked')
+
+
 @pytest.fixture
 def hybrid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The facts of a machine with P-cores 0-15 and E-cores 16-23."""
-    kinds = core_kinds.found(system(tmp_path, {'cpu_core/cpus': '0-15', 'cpu_atom/cpus': '16-23'}))
-    monkeypatch.setattr(core_kinds, 'found', lambda: kinds)
-    return facts.collect('not asked')
+    return collected(system(tmp_path, {'cpu_core/cpus': '0-15', 'cpu_atom/cpus': '16-23'}), monkeypatch)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +83,42 @@ def test_threads_on_slow_cores_are_not_warned_of(
     (row,) = (each for each in advice.advise(hybrid) if each.setting.startswith('--cpu_affinity'))
     assert (row.setting, row.applies) == (setting, applies)
     assert 'P-cores' in row.reason
+
+
+ARM = capacities(325, 325, 325, 325, 870, 866, 860, 1024)
+
+
+@pytest.mark.parametrize(
+    ('files', 'affinity', 'advised'),
+    [
+        # 4 x 870 are more than 1 x 1024 and than 8 x 325.
+        (ARM, '0-7', ('--cpu_affinity=4-7', 'try')),
+        (ARM, '5-7', ('--cpu_affinity=5-7', 'done')),
+        (ARM, '1-2', ('--cpu_affinity=4-7', 'no')),
+        # 5 x 325 are more than 1 x 1024.
+        (ARM, '0-3,7', None),
+        # 2 x 1024 and 6 x 446.
+        (capacities(446, 446, 446, 446, 1024, 1024), '0-5', None),
+        # A laptop of two P-cores, of two threads each, and eight E-cores; with two of low power they are what to avoid.
+        ({'cpu_core/cpus': '0-3', 'cpu_atom/cpus': '4-11'}, '0-11', None),
+        (
+            {'cpu_core/cpus': '0-3', 'cpu_atom/cpus': '4-11', 'cpu_lowpower/cpus': '12-13'},
+            '0-13',
+            ('--cpu_affinity=0-11', 'try'),
+        ),
+    ],
+)
+def test_few_fast_cores_are_advised_instead_of_many(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files: dict[str, str],
+    affinity: str,
+    advised: tuple[str, str] | None,
+) -> None:
+    machine = collected(system(tmp_path, files), monkeypatch)
+    machine['limits']['affinity'] = affinity
+    rows = [row for row in advice.advise(machine) if row.setting.startswith('--cpu_affinity')]
+    assert [(row.setting, row.applies) for row in rows] == ([advised] if advised else [])
 
 
 def test_kinds_of_cores_are_in_no_table(hybrid: dict[str, Any]) -> None:

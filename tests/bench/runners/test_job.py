@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -123,6 +124,11 @@ def test_two_workers_leave_one_record_of_the_whole_job(tmp_path: Path) -> None:
         assert not set(first['cpus']) & set(second['cpus'])
     exchange = record['distribution']['exchange']
     assert (exchange['payload_bytes'], exchange['sent_bytes']) == (4 * LENET_PARAMETERS, 4 * LENET_PARAMETERS)
+    # Their own speeds are those that they have without waiting for each other.
+    alone = [8 / statistics.median(worker['alone_seconds']) for worker in record['workers']]
+    spread = record['distribution']['spread']
+    assert (spread['low'], spread['high']) == (min(alone), max(alone))
+    assert any(f'horovod; without exchange {alone[0]:.2f}, {alone[1]:.2f} images/sec' in line for line in lines)
     assert exchange['seconds'] is not None
     config = record['config']['distribution']
     assert (config['variable_update'], config['num_workers'], config['cycle_time_ms']) == ('horovod', 2, 20)

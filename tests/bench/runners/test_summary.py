@@ -84,37 +84,60 @@ def test_an_interval_that_excludes_hardly_anything_is_told_as_none(
     wide = {'low': low, 'high': 1.7}
     run['throughput'] |= wide
     run['distribution'] = {
-        'variable_update': 'horovod', 'exchange': None, 'spread': None, 'scaling': {'efficiency': 0.85, **wide},
+        'variable_update': 'horovod', 'synchronous': True, 'exchange': None, 'spread': None,
+        'scaling': {'efficiency': 0.85, **wide},
     }  # fmt: skip
     summary.show(run, Screen())
     lines = {line[:12].strip(): line[12:] for line in capsys.readouterr().out.splitlines()}
     assert ('95 % interval' in lines['throughput']) == ('95 % interval' in lines['scaling']) == shown_
-    assert shown_ or 'too few steps, too different for an interval' in lines['throughput']
-    assert shown_ or lines['scaling'] == '0.850 of one worker on the same processors, too few steps for an interval'
+    told = 'too few steps, too different for an interval'
+    assert shown_ or told in lines['throughput']
+    assert shown_ or lines['scaling'] == f'0.850 of one worker on the same processors, {told}'
+
+
+def job(steps: list[float], alone: list[float] | None = None, *, kind: str) -> record.Json:
+    """The record of workers whose steps take so long each, and so long without exchange."""
+    parts = []
+    for rank, seconds in enumerate(steps):
+        own = recorded(config(variable_update=kind, num_workers=len(steps)), [seconds] * 5)
+        own['workers'][0] |= {'rank': rank, 'alone_seconds': [alone[rank], alone[rank], 9.0] if alone else []}
+        parts.append({'record': own, 'exchange': None, 'lost': False})
+    whole = merge.merged(parts, workers=len(steps), synchronous=kind == 'horovod')
+    jsonschema.validate(whole['distribution'], SCHEMA['properties']['distribution'])
+    return whole
 
 
 @pytest.mark.parametrize(
     ('seconds', 'told'),
     [
-        ([0.5, 0.4], 'horovod; 16.00, 20.00 images/sec, 22.2 % apart'),
-        ([0.5, 0.4, *[0.45] * 62], 'horovod; 64 from 16.00 to 20.00 images/sec, median 17.78, 22.5 % apart'),
+        ([0.5, 0.4], '16.00, 20.00 images/sec, 22.2 % apart'),
+        ([0.5, 0.4, *[0.45] * 62], '64 from 16.00 to 20.00 images/sec, median 17.78, 22.5 % apart'),
     ],
 )
 def test_how_workers_differ_is_told_and_of_many_in_three_numbers(
     capsys: pytest.CaptureFixture[str], seconds: list[float], told: str
 ) -> None:
-    parts = []
-    for rank, each in enumerate(seconds):
-        own = recorded(config(variable_update='horovod', num_workers=len(seconds)), [each] * 5)
-        own['workers'][0]['rank'] = rank
-        parts.append({'record': own, 'exchange': None, 'lost': False})
-    whole = merge.merged(parts, workers=len(seconds), synchronous=True)
-    jsonschema.validate(whole['distribution'], SCHEMA['properties']['distribution'])
-    assert whole['distribution']['spread']['high'] == pytest.approx(20)
-    summary.show(whole, Screen())
-    assert f'workers     {told}\n' in capsys.readouterr().out
-    one = merge.merged(parts[:1], workers=len(seconds), synchronous=True)
-    assert one['distribution']['spread'] is None
+    independent = job(seconds, kind='independent')
+    assert independent['distribution']['spread']['high'] == pytest.approx(20)
+    summary.show(independent, Screen())
+    assert f'workers     independent; {told}\n' in capsys.readouterr().out
+    # A slow one makes the steps of all as long as its own.
+    synchronous = job([0.6] * len(seconds), seconds, kind='horovod')
+    assert synchronous['distribution']['spread']['high'] == pytest.approx(20)
+    summary.show(synchronous, Screen())
+    assert f'workers     horovod; without exchange {told}\n' in capsys.readouterr().out
+    assert job(seconds[:1], kind='independent')['distribution']['spread'] is None
+
+
+def test_workers_that_wait_for_each_other_are_told_to_be_equally_fast(capsys: pytest.CaptureFixture[str]) -> None:
+    # Interrupted, say, before the steps without exchange.
+    unknown = job([0.6, 0.6], kind='horovod')
+    assert unknown['distribution']['spread'] is None
+    summary.show(unknown, Screen())
+    # As records of before have it.
+    unknown['distribution']['spread'] = {'low': 13.3, 'median': 13.3, 'high': 13.3}
+    summary.show(unknown, Screen())
+    assert 'apart' not in capsys.readouterr().out
 
 
 MEGAHERTZ = {'low': 3290.0, 'median': 3300.0, 'high': 3310.0}
@@ -159,7 +182,7 @@ def test_copies_of_a_network_are_not_told_from_one_of_their_whole_batch(capsys: 
 def test_no_exchange_is_told_of_a_run_without_steps(capsys: pytest.CaptureFixture[str], seconds: list[float]) -> None:
     run = recorded(config(num_workers=2), seconds, workers=2)
     exchange = {'payload_bytes': 2**20, 'sent_bytes': 2**20, 'seconds': None, 'seconds_without': None}
-    run['distribution'] = {'variable_update': 'horovod', 'exchange': exchange, 'scaling': None}
+    run['distribution'] = {'variable_update': 'horovod', 'synchronous': True, 'exchange': exchange, 'scaling': None}
     summary.show(run, Screen())
     assert ('exchange    1.0 MiB of gradients a step' in capsys.readouterr().out) == bool(seconds)
 
