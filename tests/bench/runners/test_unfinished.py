@@ -82,6 +82,25 @@ def test_what_was_seen_is_left_once(tmp_path: Path, code: str, status: int, left
     assert ('ZeroDivisionError' in done.stderr) == (code == _FAILING)
 
 
+# The main thread waits with an archive unpacked, as for a worker that was stopped before its first step.
+_UNPACKED = """
+import sys, tempfile, threading
+from bench.runners.unfinished import Unfinished
+
+unfinished = Unfinished()
+folder = tempfile.TemporaryDirectory(dir=sys.argv[1])
+unfinished.clean = folder.cleanup
+unfinished.begin(lambda lost: 1 / 0)
+threading.Thread(target=unfinished.end, args=['worker 1 is gone']).start()
+threading.Event().wait()
+"""
+
+
+def test_what_must_not_outlive_the_process_is_removed(tmp_path: Path) -> None:
+    assert python(_UNPACKED, str(tmp_path)).returncode == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 # Ctrl-C while another thread is leaving what was seen, and again after a pause.
 _IMPATIENT = """
 import os, signal, threading, time, types
