@@ -42,7 +42,9 @@ class Screen:
             from rich.segment import Segment, Segments
             from rich.text import Text
 
-            self._live = Live(console=Console(file=self._stream, stderr=not self._stream), auto_refresh=False, transient=True)
+            self._live = Live(
+                console=Console(file=self._stream, stderr=not self._stream), auto_refresh=False, transient=True
+            )
             self._live.start()
             self._plain, self._segment, self._segments = Text, Segment, Segments
         return self

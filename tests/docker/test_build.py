@@ -47,7 +47,7 @@ LIBRARY = 'tensorflow/libtensorflow_framework.so.2'
 
 
 def write_wheel(path: Path, library: str = LIBRARY) -> Path:
-    """One with a file of the package, with what wheels say of themselves, and with many files more, as TensorFlow has."""
+    """One with a library, what wheels say of themselves, and many files behind these, as TensorFlow has."""
     package = '-'.join(path.name.split('-')[:2])
     with zipfile.ZipFile(path, 'w') as wheel:
         for name in (library, f'{package}.dist-info/METADATA', f'{package}.dist-info/RECORD'):
