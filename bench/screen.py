@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 # Drawing takes a millisecond or so; more often would cost the measurement something.
 _SECONDS_BETWEEN_DRAWINGS = 0.5
@@ -23,7 +23,8 @@ class Screen:
     """
 
     def __init__(self, *, to_stderr: bool = False, silent: bool = False) -> None:
-        self._stream = sys.stderr if to_stderr else sys.stdout
+        # sys.stderr is another one while libraries are silenced there (bench/machine/quiet.py): asked for at each line.
+        self._stream: TextIO | None = None if to_stderr else sys.stdout
         self._silent = silent
         self._live: Any = None
         self._plain: Any = None
@@ -35,13 +36,15 @@ class Screen:
 
     def __enter__(self) -> Screen:
         # mpirun gives its ranks terminals of its own, and what they write is lines of its output.
-        if self._stream.isatty() and not self._silent and 'OMPI_COMM_WORLD_RANK' not in os.environ:
+        if (self._stream or sys.stderr).isatty() and not self._silent and 'OMPI_COMM_WORLD_RANK' not in os.environ:
             from rich.console import Console
             from rich.live import Live
             from rich.segment import Segment, Segments
             from rich.text import Text
 
-            self._live = Live(console=Console(file=self._stream), auto_refresh=False, transient=True)
+            self._live = Live(
+                console=Console(file=self._stream, stderr=not self._stream), auto_refresh=False, transient=True
+            )
             self._live.start()
             self._plain, self._segment, self._segments = Text, Segment, Segments
         return self
@@ -69,7 +72,7 @@ class Screen:
                 # As segments, because text would have its tabs expanded.
                 self._live.console.print(self._segments([self._segment(text), self._segment.line()]), soft_wrap=True)
             else:
-                print(text, file=self._stream, flush=True)
+                print(text, file=self._stream or sys.stderr, flush=True)
         except OSError as error:
             self._lose(error)
 
@@ -104,7 +107,7 @@ class Screen:
             with contextlib.suppress(OSError):
                 print(f'error: standard output: {error.strerror}. The run goes on without it.', file=sys.stderr)
         nowhere = open(os.devnull, 'w')  # noqa: PTH123, SIM115  (stays open as long as the process)
-        os.dup2(nowhere.fileno(), self._stream.fileno())
+        os.dup2(nowhere.fileno(), (self._stream or sys.stderr).fileno())
         self._stream = nowhere
 
 

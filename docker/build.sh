@@ -31,13 +31,15 @@ check_engine() {
  BuildKit: install its buildx plugin, or name another client: DOCKER=/usr/bin/docker"
 }
 
-# Whether a file is a whole wheel of TensorFlow: a zip names its files in plain text, at its end once more, RECORD last.
+# Whether a file is a whole wheel of TensorFlow, whatever its package is called (tf_nightly_cpu): a zip ends with a mark of
+# four bytes and at the most 64 KiB more, and names its files in plain text. Others' are named tensorflow_..., too.
 check_wheel() {
     local name=${1##*/}
     [[ $name =~ ^[^-]+-[^-]+(-[0-9][^-]*)?-[^-]+-[^-]+-[^-]+\.whl$ ]] || fail "$name is no name of a wheel: pip wants\
  NAME-VERSION-PYTHON-ABI-PLATFORM.whl, as it was when the wheel was built."
-    [[ $(tail -c 65600 -- "$1" | LC_ALL=C grep -acE 'tensorflow[A-Za-z_]*-[^/]*\.dist-info/RECORD') -gt 0 ]] || fail "$1 is\
- no wheel of TensorFlow, or its end is missing. Give one that has TensorFlow itself in it."
+    [[ $(tail -c 65600 -- "$1" | LC_ALL=C grep -acF $'PK\5\6') -gt 0 ]] || fail "$1 is no wheel, or its end is missing."
+    LC_ALL=C grep -aqF tensorflow/libtensorflow_framework.so. -- "$1" || fail "$1 is no wheel of TensorFlow. Give one that\
+ has TensorFlow itself in it."
 }
 
 # The digest under which the base was pulled; nothing where it was not: a base that only this engine has. BuildKit would

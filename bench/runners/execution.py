@@ -90,7 +90,7 @@ def execute(
     Args:
       strategy: how several processes share the steps.
       progress: told of each step that is done.
-      unfinished: is given what is seen, step by step.
+      unfinished: is given what is seen, step by step, and what an archive was unpacked to.
 
     Raises:
       UsageError: what was asked for cannot be, as the network's variables or the checkpoint show.
@@ -100,9 +100,11 @@ def execute(
     session_config = _session_config(config, config.network.precision, xla=config.step.xla)
     watch = noise.Watch(progress.root)
     seen: Seen | None = None
+    told = unfinished or Unfinished()
     try:
         screen.progress(f'building {network.name}')
         with contextlib.ExitStack() as files:
+            told.clean = files.close
             path = config.checkpoint.checkpoint_path
             checkpoint = files.enter_context(checkpoint_files.opened(path)) if path is not None else None
             step = steps.benchmark_step(config, network, dataset, session_config, checkpoint, strategy)
@@ -110,7 +112,6 @@ def execute(
                 call = progress.counting(steps.prepare(step, session, strategy))
                 # What an archive was unpacked to is not needed any more, and shall not outlive a killed run.
                 files.close()
-                told = unfinished or Unfinished()
                 seen = _measured(config, step, call, screen, stop_requested, strategy, watch, told)
                 progress.rest()
                 if config.profile.profile:

@@ -117,7 +117,7 @@ def _done(run: _Run, network: registry.Network, screen: Screen, silent: bool) ->
         shared = strategy.of(
             config.distribution, place, screen, progress, lambda: stop.requested, unfinished.end, terms=terms
         )
-        unfinished.begin(lambda lost: _leave(run, unfinished, shared, screen, lost))
+        unfinished.begin(lambda lost: _leave(run, unfinished, shared, screen, stop, lost))
         with cores.pinned(place.cpus if place else ()):
             seen = execution.execute(
                 config, network, run.dataset, screen, lambda: stop.requested, shared, progress, unfinished
@@ -146,12 +146,13 @@ def _part(run: _Run, seen: Any, shared: Any) -> record.Json:
     return {'record': _record(run, seen), 'exchange': shared.exchange(), 'lost': seen.lost, 'unfinished': False}
 
 
-def _leave(run: _Run, unfinished: Unfinished, shared: Any, screen: Screen, lost: str) -> None:
+def _leave(run: _Run, unfinished: Unfinished, shared: Any, screen: Screen, stop: StopRequest, lost: str) -> None:
     """Leaves what was seen where the main thread waits for ever, as it would itself if it noticed that.
 
     Args:
       lost: who is gone, in a sentence; '' where that is not known.
     """
+    stop.finish()
     is_collected = run.place is not None and run.place.folder is not None
     if unfinished.seen is not None and (is_collected or shared.rank == 0):
         seen = dataclasses.replace(unfinished.seen(), error=lost or _WITHIN_A_STEP, lost=bool(lost))

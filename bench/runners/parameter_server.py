@@ -145,6 +145,10 @@ class ParameterServers(Strategy):
         with self._watched_session(graph, config) as session:
             self._compare(session)
             yield session
+            # It is only about what servers print.
+            with contextlib.suppress(*_GONE):
+                session.run(self._goodbye, {self._text: server.ENDING})
+                session.run(self._heard_by_all, options=tf.RunOptions(timeout_in_ms=_SHORT_MS))
             if self._is_collected:
                 with self._told():
                     self._part(session)
@@ -328,7 +332,9 @@ class ParameterServers(Strategy):
             )
             self._say, self._ask = self._end.assign(self._text).op, self._wish.assign(self._text).op
         words = tf.strings.join([f'{self.rank} ', self._text])
-        self._goodbye = tf.group(*(server.goodbyes(task).enqueue(words) for task in range(len(self._cluster.servers))))
+        servers = range(len(self._cluster.servers))
+        self._goodbye = tf.group(*(server.goodbyes(task).enqueue(words) for task in servers))
+        self._heard_by_all = tf.group(*(server.heard(task).dequeue() for task in servers))
         if self._updates is not None:
             self._updates.make(leads=self.leads)
 

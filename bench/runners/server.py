@@ -5,6 +5,7 @@ Imports TensorFlow. What workers do is in parameter_server.py.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -22,8 +23,8 @@ from bench.runners.cluster import SERVER, WORKER, Cluster
 from bench.runners.stop import PostponedStop
 from bench.screen import Screen
 
-# What workers say at their end; behind the last of these follows what is wrong with their flags.
-DONE, FAILED, _REFUSED = 'done', 'failed', 'refused'
+# What workers say before their end and at it; behind the last of these follows what is wrong with their flags.
+ENDING, DONE, FAILED, _REFUSED = 'ending', 'done', 'failed', 'refused'
 _SECONDS_BETWEEN_LOOKS = 0.25
 
 
@@ -49,18 +50,27 @@ def serve(options: DistributionOptions, config: tf.ConfigProto, screen: Screen, 
     server = start(cluster, config)
     with tf.Graph().as_default():
         said = goodbyes(cluster.task)
-        waiting, goodbye = said.size(), said.dequeue()
+        waiting, goodbye, hear = said.size(), said.dequeue(), heard(cluster.task).enqueue(0)
         peers.wait(cluster.peers, options.wait_seconds, waiting_lines(screen))
         with tf.Session(server.target, config=visible(config, cluster)) as session:
             with quiet.standard_error():
                 session.run(waiting)
-            # A worker that ends leaves what it waited for here, and TensorFlow remarks that it is cancelled.
-            with quiet.libraries(), peers.Watch(cluster.peers) as watch, PostponedStop(patience) as stop:
+            with (
+                contextlib.ExitStack() as silence,
+                peers.Watch(cluster.peers) as watch,
+                PostponedStop(patience) as stop,
+            ):
                 left = set(range(len(cluster.workers)))
                 while left:
                     screen.progress(f'serving {len(left)} workers')
                     for _ in range(session.run(waiting)):
                         rank, _, how = session.run(goodbye).decode().partition(' ')
+                        if how == ENDING:
+                            # It leaves what it waited for here, and TensorFlow remarks that it is cancelled. Not
+                            # before: what a server says that dies within the steps must be seen.
+                            silence.enter_context(quiet.libraries())
+                            session.run(hear)
+                            continue
                         watch.forget(f'{WORKER} {rank}')
                         if how.startswith(_REFUSED):
                             raise UsageError(json.loads(how.removeprefix(_REFUSED)))
@@ -122,3 +132,9 @@ def goodbyes(task: int) -> Any:
     """The queue of a server in which workers say how they ended."""
     with tf.device(f'/job:{SERVER}/task:{task}/cpu:0'):
         return tf.FIFOQueue(1000, [tf.string], [()], shared_name=f'goodbyes_{task}')
+
+
+def heard(task: int) -> Any:
+    """The queue of a server in which it says of each worker that it knows that this one ends."""
+    with tf.device(f'/job:{SERVER}/task:{task}/cpu:0'):
+        return tf.FIFOQueue(1000, [tf.int32], [()], shared_name=f'heard_{task}')

@@ -20,10 +20,12 @@ class Unfinished:
 
     Attributes:
       seen: gives what was seen until now; None where no step was begun.
+      clean: removes what must not outlive the process.
     """
 
     def __init__(self) -> None:
         self.seen: Callable[[], Any] | None = None
+        self.clean: Callable[[], None] = lambda: None
         self._leave: Callable[[str], None] = lambda _lost: None
         self._one = threading.Lock()
 
@@ -54,6 +56,9 @@ class Unfinished:
             # Here, because the process does not live to print it.
             traceback.print_exc()
         finally:
+            # The main thread may just be writing there.
+            with contextlib.suppress(Exception):
+                self.clean()
             leave_now()
 
 

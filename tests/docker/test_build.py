@@ -43,12 +43,17 @@ sys.exit(1 if words[:2] == ['buildx', 'version'] and not {buildx} or words[:1] =
 """
 
 
-def write_wheel(path: Path, package: str = 'tensorflow_cpu-2.18.1') -> Path:
-    """One with a file of the package, and what wheels say of themselves, last."""
+LIBRARY = 'tensorflow/libtensorflow_framework.so.2'
+
+
+def write_wheel(path: Path, library: str = LIBRARY) -> Path:
+    """One with a library, what wheels say of themselves, and many files behind these, as TensorFlow has."""
+    package = '-'.join(path.name.split('-')[:2])
     with zipfile.ZipFile(path, 'w') as wheel:
-        wheel.writestr(f'{package.partition("-")[0]}/__init__.py', '# ' + 100 * 'x')
-        wheel.writestr(f'{package}.dist-info/METADATA', 'Name: it')
-        wheel.writestr(f'{package}.dist-info/RECORD', '')
+        for name in (library, f'{package}.dist-info/METADATA', f'{package}.dist-info/RECORD'):
+            wheel.writestr(name, '# ' + 100 * 'x')
+        for number in range(1000):
+            wheel.writestr(f'tensorflow/include/tensorflow/core/a/header/of/many/{number}.h', '')
     return path
 
 
@@ -259,15 +264,24 @@ def test_help_is_the_scripts_own_first_lines(clone: Clone) -> None:
     assert clone.builds() == []
 
 
+@pytest.mark.parametrize('name', ['tf_nightly_cpu-2.19.0.dev20250101', 'intel_tensorflow-2.14.0', 'tensorflow-2.18.1'])
+def test_a_wheel_of_tensorflow_is_taken_under_any_of_its_names(clone: Clone, name: str) -> None:
+    done = clone.build(str(write_wheel(clone.folder / f'{name}-cp311-cp311-linux_x86_64.whl')))
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
-    ('name', 'package', 'told'),
+    ('name', 'library', 'told'),
     [
-        ('bad.whl', 'tensorflow-2.18.1', 'bad.whl is no name of a wheel'),
-        ('foo-1-py3-none-any.whl', 'foo-1', 'is no wheel of TensorFlow'),
+        ('bad.whl', LIBRARY, 'bad.whl is no name of a wheel'),
+        ('foo-1-py3-none-any.whl', 'foo/__init__.py', 'is no wheel of TensorFlow'),
+        ('tensorflow_text-2.18.1-cp311-cp311-linux_x86_64.whl', 'tensorflow_text/a.so', 'is no wheel of TensorFlow'),
+        # It only depends on another one, as where there is none for a kind of processor.
+        ('tensorflow-2.18.1-py3-none-any.whl', 'tensorflow/__init__.py', 'is no wheel of TensorFlow'),
     ],
 )
-def test_another_wheel_is_refused_before_anything_is_built(clone: Clone, name: str, package: str, told: str) -> None:
-    done = clone.build(str(write_wheel(clone.folder / name, package)))
+def test_another_wheel_is_refused_before_anything_is_built(clone: Clone, name: str, library: str, told: str) -> None:
+    done = clone.build(str(write_wheel(clone.folder / name, library)))
     assert done.returncode == 1
     assert told in done.stderr
     assert clone.builds() == []

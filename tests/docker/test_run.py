@@ -93,6 +93,7 @@ def test_without_a_word_of_whose_files_they_are_they_belong_to_the_owner_of_the_
         ([], 9001),
         (['-e', 'LOCAL_USER_ID=1234'], 1234),
         (['-e', 'LOCAL_USER_ID=0'], 9001),
+        (['-e', 'LOCAL_USER_ID=0', '-e', 'LOCAL_GROUP_ID=0'], 9001),
         (['-u', '77'], 77),
         (['-u', '77', '--cap-drop', 'ALL'], 77),
         (['--read-only'], 9001),
@@ -118,7 +119,9 @@ def test_nothing_runs_as_root(engine: Engine, options: list[str], user: int) -> 
         (['-e', 'LOCAL_USER_ID=2147483648'], 'LOCAL_USER_ID=2147483648 is too large'),
         (['-e', 'LOCAL_USER_ID=99999999999999999999'], 'LOCAL_USER_ID=99999999999999999999 is no id'),
         (['-e', 'LOCAL_USER_ID=1234', '-e', 'LOCAL_GROUP_ID=staff'], 'LOCAL_GROUP_ID=staff is no id'),
+        (['-e', 'LOCAL_USER_ID=1234', '-e', 'LOCAL_GROUP_ID=0'], "LOCAL_GROUP_ID=0 is root's group"),
         (['-e', 'LOCAL_GROUP_ID=55'], 'LOCAL_GROUP_ID=55 has no effect without LOCAL_USER_ID'),
+        (['-e', 'LOCAL_GROUP_ID=55', '-e', 'LOCAL_USER_ID=0'], 'LOCAL_GROUP_ID=55 has no effect without LOCAL_USER_ID'),
         (['--cap-drop', 'ALL'], 'docker run -u 9001:9001'),
         (['-e', 'LOCAL_USER_ID=1234', '-u', '77'], 'LOCAL_USER_ID=1234 cannot be'),
     ],
@@ -127,6 +130,12 @@ def test_a_user_that_cannot_be_is_refused(engine: Engine, options: list[str], to
     done = engine.run(options, ['id'], check=False)
     assert (done.returncode, done.stdout) == (2, '')
     assert told in done.stderr
+
+
+def test_a_folder_of_roots_group_makes_nobody_a_member_of_that(engine: Engine, out: Path) -> None:
+    engine.own(out, 4321)
+    engine.shell('chgrp 0 /results', options=mount(out))
+    assert engine.run(mount(out), ['sh', '-c', 'id -u; id -G']).stdout.split() == ['4321', '4321']
 
 
 @pytest.mark.parametrize('options', [['-u', '1234'], ['-e', 'LOCAL_USER_ID=1234']])

@@ -50,6 +50,14 @@ left.set()
 thread.join()
 write('after')
 """
+# The screen was there before, as it is in every command.
+_SCREEN = f"""{_WRITE}
+from bench.screen import Screen
+screen = Screen(to_stderr=True)
+with quiet.libraries():
+    screen.line('screen within')
+write('after')
+"""
 AFTER = ['library after', 'python after']
 
 
@@ -59,8 +67,9 @@ AFTER = ['library after', 'python after']
         (_ALL, AFTER),
         (_LIBRARIES, ['python within', 'python deeper', 'python again', *AFTER]),
         (_THREADS, ['python within', *AFTER]),
+        (_SCREEN, ['screen within', *AFTER]),
     ],
-    ids=['all', 'libraries', 'threads'],
+    ids=['all', 'libraries', 'threads', 'screen'],
 )
 def test_remarks_are_seen_or_more_than_these_are_not(
     monkeypatch: pytest.MonkeyPatch, code: str, seen: list[str]

@@ -330,3 +330,17 @@ def test_a_killed_worker_of_a_job_with_servers_is_named_and_what_the_other_saw_i
     assert len(first['step_seconds']) >= 10
     assert second['step_seconds'] == []
     assert left_over(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_what_a_server_says_as_it_dies_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written to its descriptor by a handler of SIGABRT, which a failed check of TensorFlow raises."""
+    monkeypatch.setenv('PYTHONFAULTHANDLER', '1')
+    line = command(*LENET, *PS, '--num_workers=2', '--num_batches=1000000', f'--result_dir={tmp_path}')
+    with started([line]) as (job,):
+        read_until(job, '[0] 10\t')
+        process_of(job, '').send_signal(signal.SIGABRT)
+        output, _ = job.communicate(timeout=30)
+    assert job.returncode == 1
+    # The place where it was, in a handler's words.
+    assert 'in _serve\n' in output[output.index('error: Server 0 was killed by SIGABRT') :], output

@@ -80,3 +80,48 @@ def test_what_was_seen_is_left_once(tmp_path: Path, code: str, status: int, left
     assert (file.read_text() if file.exists() else None) == left
     assert done.stdout == ('said before' if code == _WAITING else '')
     assert ('ZeroDivisionError' in done.stderr) == (code == _FAILING)
+
+
+# The main thread waits with an archive unpacked, as for a worker that was stopped before its first step.
+_UNPACKED = """
+import sys, tempfile, threading
+from bench.runners.unfinished import Unfinished
+
+unfinished = Unfinished()
+folder = tempfile.TemporaryDirectory(dir=sys.argv[1])
+unfinished.clean = folder.cleanup
+unfinished.begin(lambda lost: 1 / 0)
+threading.Thread(target=unfinished.end, args=['worker 1 is gone']).start()
+threading.Event().wait()
+"""
+
+
+def test_what_must_not_outlive_the_process_is_removed(tmp_path: Path) -> None:
+    assert python(_UNPACKED, str(tmp_path)).returncode == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+# Ctrl-C while another thread is leaving what was seen, and again after a pause.
+_IMPATIENT = """
+import os, signal, threading, time, types
+from bench.runners import local
+from bench.runners.stop import StopRequest
+from bench.runners.unfinished import Unfinished
+
+def close():
+    for pause in (0, 2.1):
+        time.sleep(pause)
+        os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.5)
+
+run, screen, unfinished = types.SimpleNamespace(place=None), types.SimpleNamespace(close=close), Unfinished()
+with StopRequest() as stop:
+    unfinished.begin(lambda lost: local._leave(run, unfinished, None, screen, stop, lost))
+    threading.Thread(target=unfinished.end, args=['worker 1 is gone']).start()
+    threading.Event().wait()
+"""
+
+
+def test_a_second_ctrl_c_while_another_thread_leaves_what_was_seen_does_not_lose_it() -> None:
+    done = python(_IMPATIENT)
+    assert (done.returncode, done.stderr) == (1, 'error: worker 1 is gone\n')
