@@ -126,7 +126,7 @@ diff -q run_benchmark.py /opt/venv/bin/run_benchmark.py 2>&1 || true
 """
 
 
-@pytest.mark.parametrize('image', IMAGES)
+@pytest.mark.parametrize('image', [IMAGE, MKL_IMAGE])
 def test_horovod_talks_gloo_and_mpi_with_this_tensorflow(engine: Engine, image: str) -> None:
     code = 'import horovod.tensorflow as hvd; hvd.init(); print(hvd.gloo_built(), hvd.mpi_built(), hvd.size())'
     done = engine.run([], ['horovodrun', '-np', '2', '-H', 'localhost:2', '--gloo', 'python', '-c', code], image)

@@ -39,7 +39,7 @@ def keys(engine: Engine) -> Iterator[str]:
     engine('volume', 'rm', name)
 
 
-@pytest.mark.parametrize('image', [IMAGE, MKL_IMAGE])
+@pytest.mark.parametrize('image', [IMAGE, pytest.param(MKL_IMAGE, marks=pytest.mark.slow)])
 @pytest.mark.parametrize('starter', ['mpirun', 'horovodrun --gloo'])
 def test_horovods_ranks_in_two_containers_make_one_record(
     engine: Engine, network: str, keys: str, tmp_path: Path, image: str, starter: str
@@ -160,7 +160,7 @@ def server_job(
     return started
 
 
-@pytest.mark.parametrize('image', [IMAGE, MKL_IMAGE])
+@pytest.mark.parametrize('image', [IMAGE, pytest.param(MKL_IMAGE, marks=pytest.mark.slow)])
 def test_parameter_servers_and_workers_in_three_containers_make_one_record(
     engine: Engine, network: str, tmp_path: Path, image: str
 ) -> None:
@@ -202,7 +202,7 @@ def compose() -> list[str] | None:
 @pytest.mark.parametrize(
     ('profile', 'more'), [('parameter-server', []), ('horovod', ['--exit-code-from', 'rank0'])], ids=['ps', 'horovod']
 )
-@pytest.mark.parametrize('user', ['1234', ''], ids=['user', 'root'])
+@pytest.mark.parametrize('user', ['1234', pytest.param('', marks=pytest.mark.slow)], ids=['user', 'root'])
 def test_the_compose_file_does_what_its_first_lines_say(
     engine: Engine, tmp_path: Path, profile: str, more: list[str], user: str
 ) -> None:

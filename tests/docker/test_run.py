@@ -64,7 +64,14 @@ def test_each_image_has_its_own_tensorflow_with_onednn_for_avx2(engine: Engine, 
     assert required.returncode == (0 if image == MKL_IMAGE else 1), required.stderr
 
 
-@pytest.mark.parametrize('words', [['--model=mobilenet_v1', '--data_format=NCHW'], ['--model=keras/MobileNet']])
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['--model=mobilenet_v1', '--data_format=NCHW'],
+        pytest.param(['--model=keras/MobileNet'], marks=pytest.mark.slow),
+    ],
+    ids=['slim', 'keras'],
+)
 def test_networks_run_on_the_tensorflow_of_either_image(engine: Engine, image: str, words: list[str]) -> None:
     common = ['--batch_size=2', '--image_size=96', '--num_warmup_batches=0', '--num_batches=1']
     for more in ([], ['--forward_only']):
