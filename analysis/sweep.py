@@ -333,7 +333,7 @@ def legend(found: Json) -> list[str]:
     for warning in found['warnings']:
         cells = '; '.join(warning['cells'][:3]) + (' ...' if len(warning['cells']) > 3 else '')
         runs = '1 run' if warning['runs'] == 1 else f'{warning["runs"]} runs'
-        lines.append(f'warning: in {runs} ({cells}): {warning["text"]}')
+        lines.append(f'warning: in {runs}{f" ({cells})" if cells else ""}: {warning["text"]}')
     return lines
 
 

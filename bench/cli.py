@@ -99,7 +99,16 @@ def main(words: Sequence[str]) -> int:
 
 
 def _have_streams() -> None:
-    """Both outputs, also where they are closed (`>&-`), and for names of files that their encoding does not have."""
+    """Both outputs, also where they are closed (`>&-`), and for names of files that their encoding does not have.
+
+    The system gives the number of a closed one to the next file or connection: what is meant for an output would go
+    there, also from processes that are started. So nowhere gets it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for name in ('stdout', 'stderr'):
         stream = getattr(sys, name)
         if stream is None:

@@ -94,8 +94,9 @@ def _records(path: Path) -> list[record.Json]:
       BenchError: the file is none, or a record is of a later schema.
     """
     if path.is_dir():
-        files = [file for file in sorted(path.glob('*.json')) if _is_record(file)]
-        files = files or [file for file in sorted(path.rglob('*.json')) if _is_record(file)]
+        # A pipe of that name would be waited for.
+        files = [file for file in sorted(path.glob('*.json')) if file.is_file() and _is_record(file)]
+        files = files or [file for file in sorted(path.rglob('*.json')) if file.is_file() and _is_record(file)]
         return [record.read(file) for file in files]
     if not _is_record(path):
         raise BenchError(f'{path} is no record of a run. Name records, or folders of them.')

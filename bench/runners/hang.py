@@ -80,7 +80,7 @@ class Hang:
     def stopped(self) -> str:
         """Since when it is stopped, as the end of a sentence that begins with its name; '' where it is not."""
         waited = self._seen - self._stopped_since
-        return f'is stopped by a signal since {waited:.0f} seconds' if waited > _STOPPED else ''
+        return f'has been stopped by a signal for {waited:.0f} seconds' if waited > _STOPPED else ''
 
     def without_step(self, others: Sequence[Hang], *, slack: float = 0.0) -> str:
         """How it hangs, as the end of a sentence that begins with its name; '' where it does not.

@@ -17,7 +17,8 @@ def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
     """The record of a job.
 
     Synchronous workers do each step together, so that the first one's steps are those of all. Otherwise the job's
-    speed is that of all workers from their common start until the first of them stops.
+    speed is that of all workers from their common start until the first of them stops; where what one of them measured
+    is lost, it is not known.
 
     Args:
       parts: of the workers, by rank: {'record': ..., 'exchange': what a step exchanges or None}; some may be missing.
@@ -32,7 +33,7 @@ def merged(parts: Sequence[Json], *, workers: int, synchronous: bool) -> Json:
     whole['images_per_step'] = workers * whole['images_per_step']
     whole['started'] = min(each['started'] for each in records)
     whole['ended'] = _ended([each['ended'] for each in records])
-    whole['throughput'] = _throughput(records, whole['images_per_step'], synchronous=synchronous)
+    whole['throughput'] = _throughput(records, workers, whole['images_per_step'], synchronous=synchronous)
     apart = _apart(records)
     whole['work'] = _work([each['work'] for each in apart], whole['throughput'])
     whole['machine_rates'] = _machine_rates([each['machine_rates'] for each in apart])
@@ -81,11 +82,11 @@ def _ended(ends: Sequence[Json]) -> Json:
     return {**worst, 'time': max(end['time'] for end in ends)}
 
 
-def _throughput(records: Sequence[Json], images: int, *, synchronous: bool) -> Json | None:
+def _throughput(records: Sequence[Json], workers: int, images: int, *, synchronous: bool) -> Json | None:
     if synchronous:
         return record.throughput(records[0]['workers'][0]['step_seconds'], images)
     own = [(each['images_per_step'], worker) for each in records for worker in each['workers'] if worker['throughput']]
-    if not own:
+    if len(own) < workers:
         return None
     rates = [worker['throughput'] for _, worker in own]
     stop = min(sum(worker['step_seconds']) for _, worker in own)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from analysis import statistics
 from bench import errors
 from bench.record import Json
@@ -49,6 +51,8 @@ def _lines(record: Json) -> list[tuple[str, str]]:
     lines = [('run', title(record))]
     if record['throughput']:
         lines += [('throughput', _throughput(record)), ('step time', _step_times(record))]
+    elif any(worker['throughput'] for worker in record['workers']):
+        lines.append(('throughput', _of_some(record['workers'])))
     elif record['ended']['status'] == 'interrupted':
         lines.append(('throughput', 'interrupted before a step was measured'))
     if record['work']:
@@ -134,6 +138,13 @@ def _shared(record: Json) -> list[tuple[str, str]]:
             text += f', {_without_interval(record)}'
         lines.append(('scaling', text))
     return lines
+
+
+def _of_some(workers: Sequence[Json]) -> str:
+    """Of a job with workers of which no step is known: they computed too, so that it is no speed of the job."""
+    known = [worker for worker in workers if worker['throughput']][:_MOST_LISTED]
+    each = (f'worker {worker["rank"]} {worker["throughput"]["images_per_second"]:.2f} images/sec' for worker in known)
+    return f'of all together unknown, because not all left what they measured; {", ".join(each)}'
 
 
 def _throughput(record: Json) -> str:

@@ -179,6 +179,9 @@ def test_warnings_are_lost_or_told_for_every_run() -> None:
     assert found['warnings'][0] == {**noisy, 'runs': 2, 'cells': ['a']}
     assert found['warnings'][1]['code'] == 'other_machine'
     assert 'warning: in 2 runs (a): Close other programs.' in sweep.legend(found)
+    # A sweep of one cell has nothing to tell it by.
+    alone = table([cell({}, [record(1, warnings=[noisy])])])
+    assert 'warning: in 1 run: Close other programs.' in sweep.legend(alone)
 
 
 def test_a_rung_that_slows_the_large_product_too_looks_as_fast_as_the_machine() -> None:

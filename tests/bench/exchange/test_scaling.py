@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,7 @@ def test_other_files_in_a_folder_of_records_end_the_projection(tmp_path: Path) -
     for name, content in others.items():
         (runs / name).write_text(json.dumps(content))
     (runs / 'cut.json').write_text('{"schema_version": 1, "conf')
+    os.mkfifo(runs / 'pipe.json')
     done = run(tmp_path, [record(n) for n in (1, 2, 4)], '--json')
     assert done.returncode == 0, done.stderr
     assert [row['workers'] for row in json.loads(done.stdout)['measured']] == [1, 2, 4]

@@ -45,9 +45,9 @@ UNFINISHED = part('It was ended within a step.', lost=False, unfinished=True)
         ([end(None, -9), end(0, 1), end(1, 1)], {0: LOST, 1: LOST}, 'Server 0 was killed by SIGKILL'),
         ([end(None, 1), end(0, -15, asked=True), end(1, -15, asked=True)], {}, 'Server 0 ended with exit status 1'),
         (
-            [end(None, 1), end(0, 1), end(1, -9, hang='is stopped by a signal since 8 seconds')],
+            [end(None, 1), end(0, 1), end(1, -9, hang='has been stopped by a signal for 8 seconds')],
             {0: LOST},
-            'Worker 1 is stopped by a signal since 8 seconds',
+            'Worker 1 has been stopped by a signal for 8 seconds',
         ),
         # Of two that do no step one computes, and both were ended in their step.
         (
@@ -86,7 +86,12 @@ def test_another_one_is_blamed_than_the_one_that_failed_first(
     [
         (None, -9, '', 'Server 0 was killed by SIGKILL, as the kernel does it where memory runs out.'),
         (None, 1, '', 'Server 0 ended with exit status 1.'),
-        (None, -9, 'is stopped by a signal since 8 seconds', 'Server 0 is stopped by a signal since 8 seconds.'),
+        (
+            None,
+            -9,
+            'has been stopped by a signal for 8 seconds',
+            'Server 0 has been stopped by a signal for 8 seconds.',
+        ),
         (1, 1, '', 'Worker 1 ended with exit status 1, before its first step. It printed nothing.'),
     ],
 )

@@ -130,7 +130,7 @@ def test_a_stopped_process_is_noticed_but_not_where_whoever_looks_was_stopped_to
     machine.run(1, one)
     assert (one.hang.stopped(), told(one)) == ('', '')
     machine.run(8, one)
-    assert 'is stopped by a signal' in one.hang.stopped()
+    assert 'has been stopped by a signal' in one.hang.stopped()
 
 
 def test_one_that_waited_for_a_slow_step_of_another_may_go_on_when_that_is_done(machine: Machine) -> None:

@@ -184,7 +184,7 @@ def test_a_stopped_worker_ends_the_job_and_is_named(tmp_path: Path, job: Any, ra
     assert running.end() == 1
     assert time.monotonic() - stopped < 30
     assert_gone(workers)
-    assert any(line.startswith(f'error: Worker {rank} is stopped by a signal') for line in running.lines)
+    assert any(line.startswith(f'error: Worker {rank} has been stopped by a signal') for line in running.lines)
     record = the_record(tmp_path)
     assert record['ended']['status'] == 'failed'
     stopped_one, other = record['workers'][rank], record['workers'][1 - rank]

@@ -112,7 +112,7 @@ def test_a_stopped_process_is_noticed_and_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(hang, '_STOPPED', 0.5)
     ends = run(tmp_path, 'time.sleep(100)', 'os.kill(os.getpid(), signal.SIGSTOP)')
     assert [end.failed for end in ends] == [False, True]
-    assert 'is stopped by a signal' in ends[1].hang
+    assert 'has been stopped by a signal' in ends[1].hang
     assert ends[1].status == -signal.SIGKILL
 
 

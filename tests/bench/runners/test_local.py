@@ -117,11 +117,12 @@ def test_a_full_disk_under_standard_output_loses_no_record(tmp_path: Path) -> No
     assert len(the_record(tmp_path)['workers'][0]['step_seconds']) == 3
 
 
-def test_a_closed_standard_error_keeps_no_run_from_its_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize('closed', ['2>&-', '<&- >&- 2>&-'], ids=['one', 'all'])
+def test_closed_outputs_keep_no_run_from_its_record(tmp_path: Path, closed: str) -> None:
     words = command(*LENET, '--device=cpu', '--num_warmup_batches=1', '--num_batches=3', f'--result_dir={tmp_path}')
-    done = subprocess.run(['sh', '-c', '"$@" 2>&-', 'sh', *words], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(['sh', '-c', f'"$@" {closed}', 'sh', *words], stdout=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 0
-    assert 'total images/sec' in done.stdout
+    assert ('total images/sec' in done.stdout) == ('>&- ' not in closed)
     assert len(the_record(tmp_path)['workers'][0]['step_seconds']) == 3
 
 

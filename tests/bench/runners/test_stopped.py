@@ -59,7 +59,7 @@ def test_a_server_that_is_stopped_on_this_machine_leaves_what_the_workers_saw(
         process_of(job, '').suspend()
         output, _ = job.communicate(timeout=40)
     assert job.returncode == 1
-    assert any(text.startswith('error: Server 0 is stopped by a signal') for text in output.splitlines()), output
+    assert any(text.startswith('error: Server 0 has been stopped by a signal') for text in output.splitlines()), output
     record = the_record(tmp_path)
     assert record['ended']['status'] == 'failed'
     assert len(record['workers'][0]['step_seconds']) >= 10

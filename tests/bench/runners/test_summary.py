@@ -140,6 +140,21 @@ def test_workers_that_wait_for_each_other_are_told_to_be_equally_fast(capsys: py
     assert 'apart' not in capsys.readouterr().out
 
 
+def test_the_speed_of_those_who_are_left_is_not_told_as_that_of_all(capsys: pytest.CaptureFixture[str]) -> None:
+    parts = []
+    for rank, seconds in enumerate([[], [0.5, 0.5]]):
+        own = recorded(config(variable_update='independent', num_workers=2), seconds)
+        own['workers'][0]['rank'] = rank
+        parts.append({'record': own, 'exchange': None, 'lost': rank == 0})
+    # What a worker measured that was killed is lost, or the worker as a whole.
+    for left in (parts, parts[1:]):
+        whole = merge.merged(left, workers=2, synchronous=False)
+        assert (whole['throughput'], whole['work']) == (None, None)
+        summary.show(whole, Screen())
+        told = 'of all together unknown, because not all left what they measured; worker 1 16.00 images/sec'
+        assert f'throughput  {told}\n' in capsys.readouterr().out
+
+
 MEGAHERTZ = {'low': 3290.0, 'median': 3300.0, 'high': 3310.0}
 
 
