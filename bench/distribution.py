@@ -46,9 +46,10 @@ _LAUNCHERS = (
 )
 # A process that this program started itself has this in its environment (bench/runners/member.py).
 JOB = 'TF_BENCH_JOB'
-# Horovod's own defaults suit GPUs. A thread that wakes up every millisecond disturbs computing on the same processors.
+# Horovod's own defaults, 1 ms and 128 MiB, suit GPUs. A thread that wakes up every millisecond disturbs computing on
+# the same processors, and pieces of 16 MiB were measured to be exchanged sooner (results/baselines/README.md).
 _CYCLE_TIME_MS = 20.0
-_FUSION_THRESHOLD_MB = 128.0
+_FUSION_THRESHOLD_MB = 16.0
 _NO_BASELINE = '--scaling_baseline is for processes that this program starts itself; leave it out.'
 # More workers, or copies in one, would hardly be meant, and would bring a machine down or be built for minutes.
 _MOST_FOR_A_CPU = 8
