@@ -144,7 +144,7 @@ def _of_some(workers: Sequence[Json]) -> str:
     """Of a job with workers of which no step is known: they computed too, so that it is no speed of the job."""
     known = [worker for worker in workers if worker['throughput']][:_MOST_LISTED]
     each = (f'worker {worker["rank"]} {worker["throughput"]["images_per_second"]:.2f} images/sec' for worker in known)
-    return f'of all together unknown, because not all left what they measured; {", ".join(each)}'
+    return f'of all together unknown, because of some no step is known; {", ".join(each)}'
 
 
 def _throughput(record: Json) -> str:

@@ -151,7 +151,7 @@ def test_the_speed_of_those_who_are_left_is_not_told_as_that_of_all(capsys: pyte
         whole = merge.merged(left, workers=2, synchronous=False)
         assert (whole['throughput'], whole['work']) == (None, None)
         summary.show(whole, Screen())
-        told = 'of all together unknown, because not all left what they measured; worker 1 16.00 images/sec'
+        told = 'of all together unknown, because of some no step is known; worker 1 16.00 images/sec'
         assert f'throughput  {told}\n' in capsys.readouterr().out
 
 
