@@ -56,15 +56,22 @@ def switch(openmp: tuple[str, ...] | None) -> Switch:
     return MKL if set(openmp or ()) & set(libraries.INTEL_OPENMP) else STOCK
 
 
-def is_below_avx512(environ: Mapping[str, str], flags: frozenset[str] | None = None) -> bool:
-    """Whether oneDNN computes with less than AVX-512 on x86-64, as all that the processor has, or as all that it may.
+def vector_level(environ: Mapping[str, str], flags: frozenset[str] | None = None) -> str:
+    """What oneDNN computes with on x86-64, as what the processor has and it may use: 'avx2' or less, 'avx512', 'amx'.
 
     Args:
       environ: of this process, with what flags set.
+
+    Returns:
+      '' on other processors.
     """
     limit = next((environ[name] for name in _ISA_LIMITS if environ.get(name)), 'ALL').upper()
     flags = cpu.flags() if flags is None else flags
-    return 'sse4_1' in flags and not (flags >= _AVX512 and limit.startswith(('AVX512', 'AVX10', 'DEFAULT', 'ALL')))
+    if 'sse4_1' not in flags:
+        return ''
+    if not flags >= _AVX512 or not limit.startswith(('AVX512', 'AVX10', 'DEFAULT', 'ALL')):
+        return 'avx2'
+    return 'amx' if 'amx_tile' in flags and ('AMX' in limit or not limit.startswith('AVX512')) else 'avx512'
 
 
 def detect(

@@ -64,12 +64,14 @@ class Layers:
         batch_norm_decay: float | None = None,
         dropout_keep_prob: float | None = None,
         frozen: bool = False,
+        precision: str = 'fp32',
     ) -> None:
         """
         Args:
           batch_norm_decay: instead of the family's own.
           dropout_keep_prob: instead of the network's own.
           frozen: whether the weights will be made constants before anything is computed.
+          precision: 'fp32' or 'bf16', which the session will compute in: it tells the fastest way to a gradient.
         """
         self.data_format = data_format
         self.is_training = is_training
@@ -80,6 +82,7 @@ class Layers:
         self._batch_norm_decay = batch_norm_decay
         self._dropout_keep_prob = dropout_keep_prob
         self._frozen = frozen
+        self._precision = precision
         self._style = Style()
 
     # Layouts
@@ -144,7 +147,7 @@ class Layers:
             style = dataclasses.replace(self._style, **changes)
             weights = self._weights((height, width, self.channels(x), outputs), style)
             x, padding = self._pad(x, height, width, stride, padding)
-            with gradients.of_convolution((height, width), stride, self.data_format, self.channels(x)):
+            with gradients.of_convolution(x, weights, stride, padding, self.data_format, self._precision):
                 x = self._convolved(x, weights, stride, padding)
             return self._finish(x, outputs, style)
 
@@ -258,7 +261,9 @@ class Layers:
                 initializer=tf.constant_initializer(style.bias),
                 regularizer=self._regularizer(style.regularize_biases),
             )
-            x = tf.nn.bias_add(x, biases, data_format=self.data_format if x.shape.rank == 4 else None, name='BiasAdd')
+            data_format = self.data_format if x.shape.rank == 4 else None
+            with gradients.of_bias(x, data_format):
+                x = tf.nn.bias_add(x, biases, data_format=data_format, name='BiasAdd')
         return _ACTIVATIONS[style.activation](x) if style.activation else x
 
     def _pad(self, x: Tensor, height: int, width: int, stride: int, padding: str) -> tuple[Tensor, str]:

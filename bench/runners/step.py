@@ -338,6 +338,7 @@ def _build(
         frozen=frozen,
         num_classes=config.network.num_classes,
         weight_decay=config.step.weight_decay,
+        precision=config.network.precision,
     )
 
 

@@ -52,18 +52,24 @@ def test_onednn_and_bf16_as_tensorflow_would_decide(
 
 
 @pytest.mark.parametrize(
-    ('flags', 'environment', 'below'),
+    ('flags', 'environment', 'level'),
     [
-        (HASWELL, {}, True),
-        (AVX512, {}, False),
-        (AVX512, {'ONEDNN_MAX_CPU_ISA': 'avx2'}, True),
-        (AVX512, {'DNNL_MAX_CPU_ISA': 'AVX512_CORE_BF16'}, False),
-        (AVX512, {'ONEDNN_MAX_CPU_ISA': '', 'DNNL_MAX_CPU_ISA': 'SSE41'}, True),
-        (GRAVITON3, {}, False),
+        (HASWELL, {}, 'avx2'),
+        (AVX512, {}, 'avx512'),
+        (AVX512, {'ONEDNN_MAX_CPU_ISA': 'avx2'}, 'avx2'),
+        (AVX512, {'DNNL_MAX_CPU_ISA': 'AVX512_CORE_BF16'}, 'avx512'),
+        (AVX512, {'ONEDNN_MAX_CPU_ISA': '', 'DNNL_MAX_CPU_ISA': 'SSE41'}, 'avx2'),
+        (AVX512 | {'amx_tile'}, {}, 'amx'),
+        (AVX512 | {'amx_tile'}, {'ONEDNN_MAX_CPU_ISA': 'DEFAULT'}, 'amx'),
+        (AVX512 | {'amx_tile'}, {'ONEDNN_MAX_CPU_ISA': 'AVX512_CORE_AMX'}, 'amx'),
+        (AVX512 | {'amx_tile'}, {'ONEDNN_MAX_CPU_ISA': 'AVX512_CORE_FP16'}, 'avx512'),
+        (GRAVITON3, {}, ''),
     ],
 )
-def test_onednn_is_said_to_have_avx512_or_not(flags: frozenset[str], environment: dict[str, str], below: bool) -> None:
-    assert capabilities.is_below_avx512(environment, flags) == below
+def test_onednn_is_said_to_compute_with_what_it_has(
+    flags: frozenset[str], environment: dict[str, str], level: str
+) -> None:
+    assert capabilities.vector_level(environment, flags) == level
 
 
 def test_this_processors_onednn_is_what_tensorflow_says() -> None:

@@ -40,7 +40,7 @@ def resolved(*words: str) -> tuple[BenchmarkConfig, registry.Network]:
 def test_the_estimate_is_what_a_real_run_needed(
     model: str, batch: int, seen: int, copies: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(capabilities, 'is_below_avx512', lambda _: copies)
+    monkeypatch.setattr(capabilities, 'vector_level', lambda _: 'avx2' if copies else 'avx512')
     monkeypatch.setattr(tensorflow_build, 'onednn_enabled', lambda: True)
     config, network = resolved(f'--model={model}', f'--batch_size={batch}')
     found = footprint.measure(steps.benchmark_step(config, network, None, None).graph, batch)
