@@ -15,6 +15,7 @@ import matplotlib
 
 matplotlib.use('Agg')
 
+from matplotlib import patheffects
 from matplotlib import pyplot as plt
 
 Profile = dict[str, Any]
@@ -164,7 +165,9 @@ def _draw_names(panel: Any, names: Any, shown: Sequence[Profile]) -> None:
     names.set_title('lost most, in milliseconds', loc='left', fontsize=10)
     for place, numbers in _near_each_other(panel, shown):
         text = ', '.join(map(str, numbers))
-        style = {'fontsize': 8, 'fontweight': 'bold', 'zorder': 3}
+        # Readable also on the line of a peak.
+        rim = [patheffects.withStroke(linewidth=3, foreground='white')]
+        style = {'fontsize': 8, 'fontweight': 'bold', 'zorder': 3, 'path_effects': rim}
         panel.annotate(text, place, (5, 0), textcoords='offset points', ha='left', va='center', **style)
     for number, operation in enumerate(shown, 1):
         height = 1 - 0.095 * (number - 0.6)

@@ -76,23 +76,30 @@ def of_dense() -> contextlib.AbstractContextManager[Any]:
     return tf.get_default_graph().gradient_override_map({'MatMul': 'DenseMatMul'})
 
 
-def _fastest(size: tuple[int, ...], weights: tuple[int, ...], stride: int, padding: str, precision: str) -> str | None:
-    """Which gradient a convolution in NHWC has, by name; None for TensorFlow's own."""
+def _fastest(
+    size: tuple[int | None, ...], weights: tuple[int, ...], stride: int, padding: str, precision: str
+) -> str | None:
+    """Which gradient a convolution in NHWC has, by name; None for TensorFlow's own.
+
+    Args:
+      size: of the map that is convolved; None where a user's own network tells it only as it runs.
+    """
     height, width, inputs, outputs = weights
     if (height, width) == (1, 1):
         return 'PointwiseConv2D' if stride == 1 else None
     level = capabilities.vector_level(os.environ)
-    if inputs < _LEAST_CHANNELS or not tensorflow_build.onednn_enabled():
+    known = [length for length in size if length is not None]
+    if len(known) < len(size) or inputs < _LEAST_CHANNELS or not tensorflow_build.onednn_enabled():
         return None
     if level == 'avx2':
         return 'ProductsConv2D' if stride == 1 else None
     if level != 'avx512':
         return None
-    pixels = math.prod(-(-length // stride) for length in size)
+    pixels = math.prod(-(-length // stride) for length in known)
     if precision == 'bf16':
         return 'ProductsConv2D' if min(inputs, outputs) >= _MANY_CHANNELS and pixels <= _SMALL_MAP else None
     cut = (stride, padding, height) == (1, 'SAME', 3) and pixels >= _LARGE_MAP
-    return 'TilesConv2D' if cut and _rows_of_tile(size[0]) else None
+    return 'TilesConv2D' if cut and _rows_of_tile(known[0]) else None
 
 
 def _rows_of_tile(height: int) -> int:

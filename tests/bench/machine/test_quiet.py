@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
-from program import python
+from program import python, run
+
+from bench.machine import capabilities
+
+CAN = capabilities.detect()
 
 # Libraries write to the descriptor, Python code to the stream.
 _WRITE = """
@@ -83,3 +88,32 @@ def test_remarks_are_seen_or_more_than_these_are_not(
 def test_remarks_that_the_environment_asks_for_are_kept_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environ, 'TF_CPP_MIN_LOG_LEVEL', '0')
     assert 'library within' in python(_LIBRARIES).stderr.splitlines()
+
+
+# What TensorFlow itself says of its limit, whether or not this processor computes in bfloat16.
+_LIMIT = """
+import ctypes, os
+import tensorflow.compat.v1 as tf
+from bench.machine import remarks
+remarks.silence(tf.ConfigProto())
+library = ctypes.CDLL(os.path.join(tf.sysconfig.get_lib(), 'libtensorflow_framework.so.2'))
+print(library._ZN4absl12lts_2023080211MinLogLevelEv())
+"""
+
+
+@pytest.mark.parametrize(('given', 'limit'), [(None, 2), ('0', 0), ('1', 1), ('', 0), ('many', 0)])
+def test_the_log_of_mixed_precision_is_limited_as_tensorflows_own(
+    given: str | None, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv('TF_CPP_MIN_LOG_LEVEL', raising=False)
+    if given is not None:
+        monkeypatch.setitem(os.environ, 'TF_CPP_MIN_LOG_LEVEL', given)
+    done = python(_LIMIT)
+    assert done.stdout == f'{limit}\n', done.stderr
+
+
+@pytest.mark.skipif(not CAN.bf16, reason=f'no bfloat16 here: {CAN.bf16_reason}')
+def test_a_run_in_bfloat16_draws_no_remarks(tmp_path: Path) -> None:
+    words = ('--model=lenet', '--precision=bf16', '--batch_size=4', '--num_batches=2', f'--result_dir={tmp_path}')
+    done = run(*words, TF_CPP_MIN_LOG_LEVEL='2')
+    assert (done.returncode, done.stderr) == (0, '')

@@ -131,12 +131,15 @@ LARGE, SMALL = (224, 224), (14, 14)
         ('avx512', (35, 35), (3, 3, 192, 192), 2, 'VALID', 'bf16', 'ProductsConv2D'),
         ('avx512', (35, 35), (3, 3, 288, 384), 2, 'VALID', 'fp32', None),
         ('avx512', SMALL, (1, 1, 512, 512), 2, 'VALID', 'bf16', None),
+        ('avx512', (None, 14), (3, 3, 512, 512), 1, 'SAME', 'bf16', None),
+        ('avx2', (None, None), (3, 3, 512, 512), 1, 'SAME', 'fp32', None),
+        ('avx2', (None, None), (1, 1, 512, 512), 1, 'SAME', 'fp32', 'PointwiseConv2D'),
     ],
     indirect=['level'],
 )
 def test_the_way_to_a_gradient_is_the_one_that_was_measured_as_fastest(
     level: str,
-    size: tuple[int, int],
+    size: tuple[int | None, ...],
     weights: tuple[int, ...],
     stride: int,
     padding: str,
