@@ -16,7 +16,6 @@ import tensorflow.compat.v1 as tf
 
 from bench.machine import quiet
 
-
 # absl::SetMinLogLevel of the Abseil that TensorFlow 2.18 is built with.
 _SET_MIN_LOG_LEVEL = '_ZN4absl12lts_2023080214SetMinLogLevelENS0_18LogSeverityAtLeastE'
 
