@@ -97,7 +97,7 @@ import tensorflow.compat.v1 as tf
 from bench.machine import remarks
 remarks.silence(tf.ConfigProto())
 library = ctypes.CDLL(os.path.join(tf.sysconfig.get_lib(), 'libtensorflow_framework.so.2'))
-print(library._ZN4absl12lts_2023080211MinLogLevelEv())
+print(getattr(library, '_ZN4absl12lts_2023080211MinLogLevelEv', lambda: 'another Abseil')())
 """
 
 
@@ -109,6 +109,8 @@ def test_the_log_of_mixed_precision_is_limited_as_tensorflows_own(
     if given is not None:
         monkeypatch.setitem(os.environ, 'TF_CPP_MIN_LOG_LEVEL', given)
     done = python(_LIMIT)
+    if done.stdout == 'another Abseil\n':
+        pytest.skip("a TensorFlow with another Abseil, as Intel's 2.14, whose log is its own")
     assert done.stdout == f'{limit}\n', done.stderr
 
 
